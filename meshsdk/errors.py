@@ -4,6 +4,7 @@ MeshError
 ├── ConfigError      the control plane, a file or a dict: names the field and what was expected
 ├── IdentityError    our own credentials: missing, expired, unreadable
 ├── PeerError        the other side: its certificate or its protocol
+├── SpiffeIdError    a text that is no SPIFFE ID; who read it knows whose fault that is
 ├── UsageError       the caller of this library
 └── NotReadyError    a first call waited for configuration until its deadline
 """
@@ -54,6 +55,10 @@ class PeerError(MeshError):
         self.problem = problem
         self.expected = expected
         self.found = found
+
+
+class SpiffeIdError(MeshError, ValueError):
+    """A text that is not a SPIFFE ID: configuration and peers turn it into their own error."""
 
 
 class UsageError(MeshError):
