@@ -1,0 +1,69 @@
+"""The one mutable thing of a call: what filters and the flow learn on the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from meshsdk.call.address import UNKNOWN, Address
+from meshsdk.call.connection import Connection
+from meshsdk.call.effects import Attempt
+from meshsdk.call.endpoint import Host
+from meshsdk.call.message import Request
+from meshsdk.clock import Clock, Random
+
+
+@dataclass(slots=True, eq=False)
+class CallContext:
+    """Facts of one call, written by the flow and its filters, read by telemetry."""
+
+    clock: Clock
+    random: Random
+    connection: Connection
+    """Of the caller: for an inbound call its real connection, for an outbound one a local stand-in."""
+    is_inbound: bool = False
+    start: float = 0.0
+    """Monotonic seconds."""
+    deadline: float | None = None
+    """Monotonic seconds after which nobody waits for the answer; None: unbounded."""
+    remote: Address = UNKNOWN
+    """`remote_ip`: the client after X-Forwarded-For was judged."""
+    is_internal: bool = False
+    """Whether `x-envoy-*` request headers of the caller are honoured."""
+    original: Request | None = None
+    """The request as the application made it, before any rewrite."""
+
+    dynamic_metadata: dict[str, dict[str, object]] = field(
+        default_factory=dict[str, dict[str, object]]
+    )
+    filter_state: dict[str, str] = field(default_factory=dict[str, str])
+    body_replayable: bool = True
+    """The adapter clears it when the request body outgrew its replay buffer."""
+
+    flags: list[str] = field(default_factory=list[str])
+    """Envoy response flags in the order in which they were set."""
+    details: str = ""
+    """%RESPONSE_CODE_DETAILS%; empty means via_upstream."""
+    listener: str = ""
+    filter_chain: str = ""
+    virtual_host: str = ""
+    route_name: str = ""
+    virtual_cluster: str = ""
+    cluster: str = ""
+    """The cluster that was chosen, reached or not."""
+    host: Host | None = None
+    """Of the last attempt."""
+    attempts: int = 0
+    """Requests that reached an upstream."""
+    attempt: Attempt | None = None
+    matched_filters: list[str] = field(default_factory=list[str])
+    """What each filter decided, in order, for `explain`; filled only while `tracing` is set."""
+    tracing: Callable[[str, str], None] | None = None
+    """`explain`'s recording hook: (step, what was decided)."""
+
+    def flag(self, flag: str) -> None:
+        """Set a response flag once."""
+        if flag not in self.flags:
+            self.flags.append(flag)
+
+    def metadata(self, namespace: str, key: str, value: object) -> None:
+        """Publish dynamic metadata, as `setDynamicMetadata` does."""
+        self.dynamic_metadata.setdefault(namespace, {})[key] = value

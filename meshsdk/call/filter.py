@@ -1,0 +1,33 @@
+"""What an HTTP filter is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from meshsdk.call.context import CallContext
+from meshsdk.call.effects import Flow
+from meshsdk.call.message import LocalReply, Request, Response
+
+OnResponse: TypeAlias = Callable[[Response, CallContext], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """Go on with this request; `on_response` sees the answer, last filter first."""
+
+    request: Request
+    on_response: OnResponse | None = None
+    reroute: bool = False
+    """Match the route again: the filter changed what routes look at."""
+
+
+Verdict: TypeAlias = Continue | LocalReply
+Step: TypeAlias = Verdict | Flow[Verdict]
+
+
+class HttpFilter(Protocol):
+    """A compiled filter config. It keeps nothing of a call; live state sits in the plan's tables."""
+
+    def on_request(self, request: Request, context: CallContext) -> Step:
+        """Decide on the request headers; a filter that must wait gives a flow."""
+        ...

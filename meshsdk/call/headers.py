@@ -1,0 +1,117 @@
+"""Header fields of one message: ordered, lower-case names, octets seen as latin-1 text."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+Pair: TypeAlias = tuple[str, str]
+RawPair: TypeAlias = tuple[bytes, bytes]
+
+
+class Headers:
+    """An immutable list of fields; repeats keep their order. Every change gives a new value.
+
+    Fields that came from a server or client library stay octets until somebody reads them, so a
+    call whose filters never look costs no decoding.
+    """
+
+    __slots__ = ("_index", "_pairs", "_raw")
+
+    def __init__(self, pairs: Iterable[Pair] = ()) -> None:
+        """`pairs` must already have lower-case names; `Headers.of` lowers them."""
+        self._pairs: tuple[Pair, ...] | None = tuple(pairs)
+        self._raw: Sequence[RawPair] | None = None
+        self._index: dict[str, tuple[str, ...]] | None = None
+
+    @classmethod
+    def of(cls, pairs: Iterable[Pair]) -> "Headers":
+        """Headers with names in any case."""
+        return cls((name.lower(), value) for name, value in pairs)
+
+    @classmethod
+    def from_raw(cls, raw: Sequence[RawPair]) -> "Headers":
+        """Headers from octets, as ASGI and HTTP parsers give them; `raw` must not change later."""
+        headers = cls.__new__(cls)
+        headers._pairs = None
+        headers._raw = raw
+        headers._index = None
+        return headers
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """All fields in order."""
+        pairs = self._pairs
+        if pairs is None:
+            raw = self._raw
+            assert raw is not None
+            pairs = tuple(
+                (name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in raw
+            )
+            self._pairs = pairs
+        return pairs
+
+    def raw(self) -> Sequence[RawPair]:
+        """All fields as octets; names keep the case in which they came."""
+        if self._raw is None:
+            assert self._pairs is not None
+            self._raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._pairs]
+        return self._raw
+
+    def _lookup(self) -> dict[str, tuple[str, ...]]:
+        index = self._index
+        if index is None:
+            index = {}
+            for name, value in self.pairs:
+                known = index.get(name)
+                index[name] = (value,) if known is None else (*known, value)
+            self._index = index
+        return index
+
+    def get(self, name: str) -> str | None:
+        """The first value of a field, or None; `name` in lower case."""
+        values = self._lookup().get(name)
+        return None if values is None else values[0]
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Every value of a field, in order; empty when absent."""
+        return self._lookup().get(name, ())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._lookup()
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and self.pairs == other.pairs
+
+    def __hash__(self) -> int:
+        return hash(self.pairs)
+
+    def __repr__(self) -> str:
+        # Names only: values may be credentials, and reprs end up in logs.
+        return f"Headers({', '.join(name for name, _ in self.pairs)})"
+
+    def add(self, name: str, value: str) -> "Headers":
+        """One more field at the end."""
+        return Headers((*self.pairs, (name, value)))
+
+    def set(self, name: str, value: str) -> "Headers":
+        """The field once, at the end; earlier ones of that name go."""
+        return Headers((*(p for p in self.pairs if p[0] != name), (name, value)))
+
+    def without(self, *names: str) -> "Headers":
+        """The same fields less those names; self when none is there."""
+        index = self._lookup()
+        if not any(name in index for name in names):
+            return self
+        return Headers(p for p in self.pairs if p[0] not in names)
+
+    def plus(self, pairs: Iterable[Pair]) -> "Headers":
+        """More fields at the end."""
+        return Headers((*self.pairs, *pairs))
+
+
+EMPTY = Headers()

@@ -1,0 +1,111 @@
+"""What can be plugged in, and the registries through which typed configs find their code."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
+
+from meshsdk.call.filter import HttpFilter
+from meshsdk.config.reader import Reader
+from meshsdk.errors import UnknownExtensionError
+
+Status: TypeAlias = Literal["alpha", "stable"]
+
+
+class Extension(Protocol):
+    """What every kind of extension has. Names and type URLs are copied whole from Envoy."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type_urls(self) -> tuple[str, ...]: ...
+
+
+E = TypeVar("E", bound=Extension)
+
+
+class Registry(Generic[E]):
+    """Extensions of one kind, found by the type URL of their config, never by the filter's name."""
+
+    def __init__(self, kind: str, extensions: Iterable[E] = ()) -> None:
+        self.kind = kind
+        self._by_url: dict[str, E] = {}
+        for extension in extensions:
+            for url in extension.type_urls:
+                if url in self._by_url:
+                    raise ValueError(f"two {kind} extensions take {url}")
+                self._by_url[url] = extension
+
+    def find(self, type_url: str) -> E | None:
+        """The extension for a type URL, or None."""
+        return self._by_url.get(type_url)
+
+    def get(self, config: Reader) -> E:
+        """The extension for a typed config; UnknownExtensionError names the type URL."""
+        extension = self._by_url.get(config.type_url)
+        if extension is None:
+            raise UnknownExtensionError(
+                config.path, f"no {self.kind} takes {config.type_url}", config.type_url
+            )
+        return extension
+
+    def type_urls(self) -> tuple[str, ...]:
+        """Every type URL that is known."""
+        return tuple(self._by_url)
+
+    def __iter__(self) -> "Iterable[E]":  # type: ignore[override]
+        return iter(dict.fromkeys(self._by_url.values()))
+
+
+Override: TypeAlias = Callable[[HttpFilter], HttpFilter]
+"""A parsed `typed_per_filter_config`: gives the filter that is in force for a route."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpFilterExtension:
+    """An HTTP filter: parsed and validated when config arrives."""
+
+    name: str
+    type_urls: tuple[str, ...]
+    parse: "Callable[[Reader, Extensions], HttpFilter | None]"
+    """None: the config has no effect on decisions (telemetry, an empty `fault`): skipped."""
+    parse_override: "Callable[[Reader, Extensions], Override] | None" = None
+    """None: an override is refused by name."""
+    override_type_urls: tuple[str, ...] = ()
+    is_terminal: bool = False
+    """Only the router: it must be the last filter, and nothing else may be."""
+    status: Status = "alpha"
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """The registries, built by `Mesh`, given to every parser."""
+
+    http_filters: Registry[HttpFilterExtension]
+    network_filters: "Registry[NetworkFilterExtension]"
+    lb_policies: "Registry[LbPolicyExtension]"
+    unknown_fields: Literal["refuse", "warn"] = "refuse"
+    compat: Literal["strict", "envoy"] = "strict"
+    """`envoy`: the list of section 12 of the threat model is off."""
+    runtime: Mapping[str, object] | None = None
+    """Static runtime layer: keys of `runtime_fraction`s and reloadable features."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFilterExtension:
+    """A network filter before the terminal one (rbac, ext_authz); the terminal ones are not
+    extensions: `resources/listener.py` knows the connection manager and tcp_proxy."""
+
+    name: str
+    type_urls: tuple[str, ...]
+    parse: Callable[[Reader, Extensions], object]
+    status: Status = "alpha"
+
+
+@dataclass(frozen=True, slots=True)
+class LbPolicyExtension:
+    """A load balancing policy: `parse` gives the config from which `lb_policies` builds pickers."""
+
+    name: str
+    type_urls: tuple[str, ...]
+    parse: Callable[[Reader, Extensions], object]
+    status: Status = "alpha"
