@@ -21,6 +21,9 @@ class UnknownField:
     message: str
     """That message's full proto name, `envoy.config.route.v3.RouteMatch`."""
     number: int
+    """0 when the field has a name and no number: inside a TypedStruct."""
+    name: str = ""
+    """Its JSON name inside a TypedStruct; empty on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class DiscoveryRequest:
     """SotW: the whole list of names; empty is the wildcard or, for named types, nothing."""
     subscribe: tuple[str, ...] = ()
     unsubscribe: tuple[str, ...] = ()
-    initial_resource_versions: Mapping[str, str] = field(default_factory=dict)
+    initial_resource_versions: Mapping[str, str] = field(default_factory=dict[str, str])
     """Delta, first request of a type on a stream: what we hold already."""
     error: str | None = None
     """A NACK's `error_detail` message (status INVALID_ARGUMENT); None for an ACK."""

@@ -1,0 +1,39 @@
+"""What JSON data must be, and what an error says when it is something else."""
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from meshsdk.errors import ConfigError
+
+
+def mapping(data: object, path: str, expected: str) -> Mapping[object, object]:
+    """An object of any keys; ConfigError otherwise."""
+    if not isinstance(data, Mapping):
+        raise ConfigError(path, f"expected {expected}, found {kind_of(data)}")
+    return cast("Mapping[object, object]", data)
+
+
+def sequence(data: object, path: str) -> Sequence[object]:
+    """A list; ConfigError otherwise."""
+    if not isinstance(data, list | tuple):
+        raise ConfigError(path, f"expected a list, found {kind_of(data)}")
+    return cast("Sequence[object]", data)
+
+
+def kind_of(found: object) -> str:
+    """What was found, in a few words for an error."""
+    match found:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if found else "false"
+        case str():
+            return repr(found if len(found) <= 40 else found[:37] + "...")
+        case int() | float():
+            return f"the number {found}"
+        case Mapping():
+            return "a message"
+        case list() | tuple():
+            return "a list"
+        case _:
+            return type(found).__name__
