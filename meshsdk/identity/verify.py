@@ -204,9 +204,9 @@ class Verifier:
         return PeerRefusedError(
             Fault(
                 refusal,
-                f"the certificate chain does not verify ({error.verify_message})",
+                "the certificate chain does not verify",
                 expected=f"{roots}, from {self.validation.allowed.describe()}",
-                found=_describe_presented(presented),
+                found=f"{error.verify_message}{_describe_presented(presented)}",
             )
         )
 
@@ -238,15 +238,16 @@ def names_of(certificate: Certificate) -> str:
 
 
 def _describe_presented(presented: Chain | None) -> str:
+    """On the server side OpenSSL does not show a chain that it refused."""
     if not presented:
-        return "a certificate that OpenSSL does not show"
+        return ""
     try:
         certificate = x509.load_der_x509_certificate(presented[0])
         names = names_of(read_certificate(certificate))
     except ValueError:
-        return "a certificate that cannot be read"
+        return " in a certificate that cannot be read"
     return (
-        f"{names}, valid {certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
+        f" in {names}, valid {certificate.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"
         f" to {certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
     )
 
