@@ -46,6 +46,8 @@ class Connection:
     """The ALPN list that the client *offered*; on plaintext what was sniffed."""
     tls_version: str = ""
     selected_alpn: str = ""
+    local_uri_sans: tuple[str, ...] = ()
+    """URI SANs of the certificate that we showed: `By=` of x-forwarded-client-cert."""
 
     @property
     def is_mtls(self) -> bool:
