@@ -13,7 +13,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from meshsdk.errors import ConfigError
-from meshsdk.wire.expect import kind_of, mapping, sequence
+from meshsdk.wire.expect import check_depth, kind_of, listed, mapping
 from meshsdk.wire.paths import join
 from meshsdk.wire.pool import TYPE_URL_PREFIX, find_message_class, full_name, message_class
 from meshsdk.wire.scalars import read_scalar
@@ -34,9 +34,6 @@ from meshsdk.wire.well_known import (
 )
 from meshsdk.xds.messages import UnknownField
 
-MAX_DEPTH: Final = 100
-"""Messages within messages; what every protobuf parser takes. An Any starts anew, as on the wire."""
-
 _Unknown: TypeAlias = list[UnknownField] | None
 _names: dict[Descriptor, dict[str, FieldDescriptor]] = {}
 
@@ -56,11 +53,10 @@ def from_json(name: str, data: object, path: str = "") -> Message:
     return message
 
 
-def fill(message: Message, data: object, path: str, unknown: _Unknown, depth: int = 1) -> None:
+def fill(message: Message, data: object, path: str, unknown: _Unknown, depth: int = 0) -> None:
     """Read JSON into an empty message. `unknown` collects the names that the message does not
     have; None: they are errors."""
-    if depth > MAX_DEPTH:
-        raise ConfigError(path, f"nested more than {MAX_DEPTH} levels deep")
+    check_depth(depth, path)
     name = message.DESCRIPTOR.full_name
     if name in BARE:
         _fill_well_known(name, message, data, path, unknown, depth)
@@ -136,7 +132,7 @@ def _set(
 def _set_list(
     items: Any, field: FieldDescriptor, value: object, path: str, unknown: _Unknown, depth: int
 ) -> None:
-    for i, item in enumerate(sequence(value, path)):
+    for i, item in enumerate(listed(value)):
         at = f"{path}[{i}]"
         if field.message_type is not None:
             fill(items.add(), item, at, unknown, depth + 1)

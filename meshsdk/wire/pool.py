@@ -8,7 +8,7 @@ Made by tools/gen_protos.py.
 import threading
 import zlib
 from collections.abc import Iterator
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -83,7 +83,7 @@ def _pool() -> DescriptorPool:
 def _load() -> DescriptorPool:
     """About 10 ms for the whole set."""
     pool = DescriptorPool()
-    packed = files("meshsdk.wire").joinpath("descriptors.binpb.z").read_bytes()
+    packed = Path(__file__).with_name("descriptors.binpb.z").read_bytes()
     for file in _split(zlib.decompress(packed)):
         pool.AddSerializedFile(file)
     return pool

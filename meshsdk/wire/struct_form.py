@@ -1,17 +1,17 @@
 """google.protobuf.Struct, Value and ListValue from plain data and back."""
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from meshsdk.errors import ConfigError
-from meshsdk.wire.expect import kind_of, mapping, sequence
+from meshsdk.wire.expect import check_depth, kind_of, mapping, sequence
 from meshsdk.wire.scalars import float64_json
 
-_MAX_DEPTH: Final = 100  # of messages; one object within another is three: entry, Value, Struct
+# One object within another is three messages deep: map entry, Value, Struct.
 
 
 def fill_struct(message: Any, data: object, path: str, depth: int) -> None:
-    """An object into a Struct."""
+    """An object into a Struct; `depth` counts the messages around it."""
     for key, value in mapping(data, path, "an object").items():
         if not isinstance(key, str):
             raise ConfigError(path, f"expected string keys, found {kind_of(key)}")
@@ -26,8 +26,7 @@ def fill_list(message: Any, data: object, path: str, depth: int) -> None:
 
 def fill_value(message: Any, data: object, path: str, depth: int) -> None:
     """Anything that JSON can say into a Value."""
-    if depth > _MAX_DEPTH:
-        raise ConfigError(path, f"nested more than {_MAX_DEPTH} levels deep")
+    check_depth(depth, path)
     match data:
         case None:
             message.null_value = 0
