@@ -12,7 +12,7 @@ from meshsdk.call.spiffe_id import SpiffeId, shown
 from meshsdk.errors import SpiffeIdError
 from meshsdk.identity.refusal import Fault, Refusal
 
-# OpenSSL's short names, which Envoy prints in subjects; other types appear as their OID.
+# OpenSSL's short names, which Envoy prints in subjects; others appear as OID and hex DER.
 _SHORT_NAMES: Final = {
     NameOID.COMMON_NAME: "CN",
     NameOID.COUNTRY_NAME: "C",
@@ -31,6 +31,12 @@ _SHORT_NAMES: Final = {
     NameOID.DN_QUALIFIER: "dnQualifier",
     NameOID.GENERATION_QUALIFIER: "generationQualifier",
     NameOID.PSEUDONYM: "pseudonym",
+    NameOID.POSTAL_CODE: "postalCode",
+    NameOID.BUSINESS_CATEGORY: "businessCategory",
+    NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
+    NameOID.JURISDICTION_COUNTRY_NAME: "jurisdictionC",
+    NameOID.JURISDICTION_STATE_OR_PROVINCE_NAME: "jurisdictionST",
+    NameOID.JURISDICTION_LOCALITY_NAME: "jurisdictionL",
 }
 _ESCAPED: Final = frozenset(',+"\\<>;')
 
@@ -61,12 +67,24 @@ def _sans(leaf: x509.Certificate) -> x509.SubjectAlternativeName:
 def rfc2253(name: x509.Name) -> str:
     """A name as OpenSSL's XN_FLAG_RFC2253 prints it, which is what Envoy matches and forwards."""
     return ",".join(
-        "+".join(
-            f"{_SHORT_NAMES.get(part.oid, part.oid.dotted_string)}={_escape(part.value)}"
-            for part in rdn
-        )
-        for rdn in reversed(list(name.rdns))
+        "+".join(map(_attribute, reversed(list(rdn)))) for rdn in reversed(list(name.rdns))
     )
+
+
+def _attribute(attribute: x509.NameAttribute[str | bytes]) -> str:
+    short = _SHORT_NAMES.get(attribute.oid)
+    if short is None:
+        return f"{attribute.oid.dotted_string}=#{_value_der(attribute).hex().upper()}"
+    return f"{short}={_escape(attribute.value)}"
+
+
+def _value_der(attribute: x509.NameAttribute[str | bytes]) -> bytes:
+    """The value as it stands in SEQUENCE { SET { SEQUENCE { OID, value } } }."""
+    der = x509.Name([attribute]).public_bytes()
+    at = 0
+    for _ in range(3):
+        at += 2 + (der[at + 1] & 0x7F if der[at + 1] & 0x80 else 0)
+    return der[at + 2 + der[at + 1] :]
 
 
 def _escape(value: str | bytes) -> str:

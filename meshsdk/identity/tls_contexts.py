@@ -51,6 +51,12 @@ class TlsContexts:
         self._generation = _Generation(None)
         self._building = Lock()
 
+    @property
+    def kept(self) -> int:
+        """How many contexts are held now."""
+        generation = self._generation
+        return len(generation.clients) + len(generation.servers)
+
     def client(self, params: TlsParams) -> ssl.SSLContext:
         """For one attempt. `IdentityError` (also where ours has expired) or `ConfigError`."""
         generation = self._generation
