@@ -175,7 +175,7 @@ def test_before_the_first_material_nothing_is_usable() -> None:
         ("CN=Z\u00fcrich", "CN=Z\\C3\\BCrich"),
         ("CN=\u65e5\u672c", "CN=\\E6\\97\\A5\\E6\\9C\\AC"),
         ("1.2.840.113549.1.9.1=a@b.test", "emailAddress=a@b.test"),
-        ("UID=u+CN=c,DC=test", "UID=u+CN=c,DC=test"),
+        ("CN=c+UID=u,DC=test", "UID=u+CN=c,DC=test"),
         ("1.2.3.4=ab", "1.2.3.4=#0C026162"),
     ],
 )
