@@ -3,7 +3,7 @@
 Client and server use it; neither needs generated code. Source: xds_protocol, ads.proto.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -168,8 +168,3 @@ def decode_request(raw: bytes, variant: Variant) -> NodeRequest:
         first=has_node,
     )
     return NodeRequest(request, to_json(message.node) if has_node else None)
-
-
-def request_decoder(variant: Variant) -> Callable[[bytes], NodeRequest]:
-    """`decode_request` as a gRPC request deserializer."""
-    return partial(decode_request, variant=variant)

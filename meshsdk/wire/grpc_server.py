@@ -1,0 +1,128 @@
+"""A gRPC server without generated code: bytes in, bytes out. What it serves is others' business.
+
+grpcio has no types; this is the one place that says so.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """The server's side of TLS. Everything is PEM."""
+
+    private_key: bytes
+    certificate_chain: bytes
+    client_roots: bytes | None = None
+    """With it a client certificate is asked for, and verified when one is given."""
+    require_client_certificate: bool = False
+
+
+class ServerCall:
+    """A call that is being served."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def metadata(self) -> dict[str, str]:
+        """The call metadata by lower-case key; of several values the last."""
+        return {str(key): str(value) for key, value in self._context.invocation_metadata()}
+
+    def peer(self) -> str:
+        """The client's address, `ipv4:127.0.0.1:50000`."""
+        return str(self._context.peer())
+
+    def peer_certificate(self) -> bytes | None:
+        """The verified client certificate, PEM; None without one."""
+        found = self._context.auth_context().get("x509_pem_cert")
+        return bytes(found[0]) if found else None
+
+    def is_active(self) -> bool:
+        """Whether anybody still waits for an answer."""
+        return bool(self._context.is_active())
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Have a function called when the call ends, by whichever side; at once if it has."""
+        if not self._context.add_callback(callback):
+            callback()
+
+    def abort(self, code: str, details: str) -> NoReturn:
+        """End the call with a gRPC status name, `PERMISSION_DENIED`. Raises."""
+        self._context.abort(grpc.StatusCode[code], details)
+        raise AssertionError("grpcio's abort raises")
+
+
+StreamBehaviour: TypeAlias = Callable[[Iterator[bytes], ServerCall], Iterator[bytes]]
+"""Requests to responses, on a thread of the server. The request iterator ends with the call; a
+behaviour that waits for anything else must be woken by `ServerCall.on_end`."""
+UnaryBehaviour: TypeAlias = Callable[[bytes, ServerCall], bytes]
+
+
+class GrpcServer:
+    """A server on threads of its own pool; every open stream holds one of them."""
+
+    def __init__(self, threads: int = 32) -> None:
+        untyped: Any = grpc
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="meshsdk-grpc-server")
+        self._server: Any = untyped.server(
+            self._pool,
+            options=[
+                ("grpc.so_reuseport", 0),  # a port that is taken is an error
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                # istiod's limit for pings; half of what clients use.
+                ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
+            ],
+        )
+
+    def add(
+        self,
+        service: str,
+        *,
+        streams: Mapping[str, StreamBehaviour] | None = None,
+        unaries: Mapping[str, UnaryBehaviour] | None = None,
+    ) -> None:
+        """Serve methods of a service, by name. Before `start`."""
+        untyped: Any = grpc
+        handlers: dict[str, object] = {}
+        for name, stream in (streams or {}).items():
+            handlers[name] = untyped.stream_stream_rpc_method_handler(_with_call(stream))
+        for name, unary in (unaries or {}).items():
+            handlers[name] = untyped.unary_unary_rpc_method_handler(_with_call(unary))
+        handler = untyped.method_handlers_generic_handler(service, handlers)
+        self._server.add_generic_rpc_handlers((handler,))
+
+    def listen(self, address: str = "127.0.0.1:0", tls: ServerTls | None = None) -> int:
+        """Bind an address (`host:port`, `unix:///path`); gives the port. OSError when it cannot."""
+        try:
+            if tls is None:
+                return int(self._server.add_insecure_port(address))
+            return int(self._server.add_secure_port(address, _credentials(tls)))
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}") from error
+
+    def start(self) -> None:
+        """Begin to serve. Does not block."""
+        self._server.start()
+
+    def stop(self, grace: float | None = None) -> None:
+        """End every call (after `grace` seconds), wait until all is over, and leave no thread."""
+        self._server.stop(grace).wait()
+        self._pool.shutdown(wait=True)
+
+
+def _with_call(behaviour: Callable[[Any, ServerCall], Any]) -> Callable[[Any, Any], Any]:
+    return lambda request, context: behaviour(request, ServerCall(context))
+
+
+def _credentials(tls: ServerTls) -> Any:
+    untyped: Any = grpc
+    return untyped.ssl_server_credentials(
+        [(tls.private_key, tls.certificate_chain)],
+        root_certificates=tls.client_roots,
+        require_client_auth=tls.require_client_certificate,
+    )
