@@ -71,14 +71,14 @@ def rfc2253(name: x509.Name) -> str:
     )
 
 
-def _attribute(attribute: x509.NameAttribute[str | bytes]) -> str:
+def _attribute(attribute: "x509.NameAttribute[str | bytes]") -> str:
     short = _SHORT_NAMES.get(attribute.oid)
     if short is None:
         return f"{attribute.oid.dotted_string}=#{_value_der(attribute).hex().upper()}"
     return f"{short}={_escape(attribute.value)}"
 
 
-def _value_der(attribute: x509.NameAttribute[str | bytes]) -> bytes:
+def _value_der(attribute: "x509.NameAttribute[str | bytes]") -> bytes:
     """The value as it stands in SEQUENCE { SET { SEQUENCE { OID, value } } }."""
     der = x509.Name([attribute]).public_bytes()
     at = 0

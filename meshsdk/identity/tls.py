@@ -10,12 +10,13 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, cast
 
 from meshsdk.errors import ConfigError, IdentityError
-from meshsdk.identity.svid import TlsCertificate
+from meshsdk.identity.svid import Svid, TlsCertificate
 from meshsdk.identity.tls_objects import MeshSSLObject, MeshSSLSocket
 from meshsdk.identity.tls_params import (
     CaTrust,
@@ -61,7 +62,7 @@ def build_snapshot(
 ) -> TlsSnapshot:
     """1 to 2 ms. Raises `IdentityError` (ours is missing or expired) or `ConfigError` (params)."""
     certificate = _certificate(params, identity, now())
-    verifier = _verifier(params.validation, identity, now)
+    verifier = _verifier(params, identity, now)
     _check_shape(params, certificate, server=server)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     _set_protocol(context, params, server=server)
@@ -89,7 +90,17 @@ def build_snapshot(
 
 def _needs_identity(params: TlsParams) -> bool:
     trust = params.validation.trust if params.validation else None
-    return isinstance(params.certificate, SvidChoice) or isinstance(trust, SpiffeTrust)
+    ours_verifies = isinstance(trust, SpiffeTrust) and trust.bundles is None
+    return ours_verifies or isinstance(params.certificate, SvidChoice)
+
+
+def _own_trust_domains(params: TlsParams, identity: X509Context | None) -> set[str]:
+    """Those of the identities that this context speaks for: a flat bundle counts for them."""
+    own = set(identity.trust_domains) if identity and _needs_identity(params) else set[str]()
+    if isinstance(params.certificate, TlsCertificate):
+        with suppress(IdentityError):  # an ordinary certificate has none
+            own.add(Svid.of(params.certificate).spiffe_id.trust_domain)
+    return own
 
 
 def _check_shape(params: TlsParams, certificate: TlsCertificate | None, *, server: bool) -> None:
@@ -126,21 +137,19 @@ def _certificate(
 
 
 def _verifier(
-    validation: Validation | None, identity: X509Context | None, now: Callable[[], float]
+    params: TlsParams, identity: X509Context | None, now: Callable[[], float]
 ) -> Verifier | None:
+    validation = params.validation
     if validation is None:
         return None
     trust = validation.trust
     if isinstance(trust, CaTrust):
         return Verifier.of(validation, {}, now)
-    bundles = trust.bundles
-    ours: Iterable[str] = ()
-    if identity is not None:
-        bundles = bundles or identity.bundles
-        ours = identity.trust_domains
+    bundles = trust.bundles or (identity.bundles if identity else None)
     if bundles is None:
         raise IdentityError("no identity yet: expected a trust bundle, found none")
-    return Verifier.of(validation, bundles.for_trust_domains(trust.trust_domains.union(ours)), now)
+    named = trust.trust_domains.union(_own_trust_domains(params, identity))
+    return Verifier.of(validation, bundles.for_trust_domains(named), now)
 
 
 def _verify_mode(params: TlsParams, *, server: bool) -> ssl.VerifyMode:

@@ -82,6 +82,8 @@ class Connected:
 
 
 def _verify(tls: ssl.SSLObject | ssl.SSLSocket, connected: Connected) -> None:
+    if connected.handshake_verified:
+        return
     verifier = connected.verifier
     if verifier is not None:
         chain = _chain(tls, verified=True)

@@ -189,6 +189,19 @@ def test_bundles_inside_the_tls_context_replace_our_own() -> None:
     assert refusal(ours_refused.server_error) is Refusal.UNKNOWN_ISSUER
 
 
+def test_a_context_that_brings_certificate_and_roots_needs_no_identity_of_ours() -> None:
+    # Consul's feed: leaf, key and roots inside each TLS context.
+    def inline(workload: str) -> TlsParams:
+        trust = SpiffeTrust(bundles=TrustBundles(flat=OTHER.bundle))
+        certificate = OTHER.svid(workload).certificate
+        return replace(SERVER, certificate=certificate, validation=Validation(trust))
+
+    handshake = shake(client(inline("shop/a"), None), server(inline("shop/b"), None))
+
+    assert str(handshake.mesh_client.peer_id) == "spiffe://other.test/ns/shop/sa/b"
+    assert str(handshake.mesh_server.peer_id) == "spiffe://other.test/ns/shop/sa/a"
+
+
 def test_an_empty_bundle_trusts_nobody() -> None:
     revoked = X509Context(ORDER.svids, TrustBundles(flat=TrustBundle(())))
 
