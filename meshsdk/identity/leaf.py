@@ -4,7 +4,6 @@ import hashlib
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from meshsdk.call.certificate import Certificate
@@ -41,9 +40,11 @@ _SHORT_NAMES: Final = {
 _ESCAPED: Final = frozenset(',+"\\<>;')
 
 
-def read_certificate(leaf: x509.Certificate) -> Certificate:
-    """The nouns of one certificate. Raises ValueError where its DER or its SAN is malformed."""
-    der = leaf.public_bytes(Encoding.DER)
+def read_certificate(leaf: x509.Certificate, der: bytes) -> Certificate:
+    """The nouns of one certificate, of which `der` is the encoding.
+
+    Raises ValueError where its SAN is malformed.
+    """
     sans = _sans(leaf)
     return Certificate(
         uri_sans=tuple(sans.get_values_for_type(x509.UniformResourceIdentifier)),

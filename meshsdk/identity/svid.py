@@ -100,7 +100,7 @@ class Svid:
         """The SVID that this certificate is; `IdentityError` where it breaks the standard."""
         leaf = x509.load_der_x509_certificate(certificate.leaf)
         try:
-            spiffe_id = svid_id(leaf, read_certificate(leaf))
+            spiffe_id = svid_id(leaf, read_certificate(leaf, certificate.leaf))
         except ValueError as error:
             raise IdentityError(f"own certificate: unreadable: {error}") from error
         if isinstance(spiffe_id, Fault):

@@ -104,7 +104,7 @@ class Verifier:
             )
         try:
             leaf = x509.load_der_x509_certificate(chain[0])
-            certificate = read_certificate(leaf)
+            certificate = read_certificate(leaf, chain[0])
             outcome = self._judge(chain, leaf, certificate)
         except ValueError as error:
             raise PeerRefusedError(
@@ -243,7 +243,7 @@ def _describe_presented(presented: Chain | None) -> str:
         return ""
     try:
         certificate = x509.load_der_x509_certificate(presented[0])
-        names = names_of(read_certificate(certificate))
+        names = names_of(read_certificate(certificate, presented[0]))
     except ValueError:
         return " in a certificate that cannot be read"
     return (
