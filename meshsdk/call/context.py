@@ -26,6 +26,8 @@ class CallContext:
     """Monotonic seconds after which nobody waits for the answer; None: unbounded."""
     remote: Address = UNKNOWN
     """`remote_ip`: the client after X-Forwarded-For was judged."""
+    destination: Address = UNKNOWN
+    """What the application asked to dial: where ORIGINAL_DST clusters go."""
     is_internal: bool = False
     """Whether `x-envoy-*` request headers of the caller are honoured."""
     original: Request | None = None

@@ -124,13 +124,18 @@ class WaitForConfig:
     what: str
     """For people: what is missing."""
     timeout: float
+    listener: str = ""
+    """A listener to subscribe to by name, where the control plane sends them on demand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Hand the outcome to the caller; resumed with `BodyEnd` when its body ends."""
+    """Hand the outcome to the caller; resumed with `BodyEnd` when its body ends.
 
-    outcome: Outcome
+    A `Dialed` is handed over as it is: the adapter lets the application's own protocol run on it.
+    """
+
+    outcome: Outcome | Dialed
 
 
 Effect: TypeAlias = (

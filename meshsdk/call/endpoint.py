@@ -44,7 +44,9 @@ class Endpoint:
     locality: Locality = NO_LOCALITY
     locality_weight: int = 0
     health: HealthStatus = HealthStatus.UNKNOWN
-    metadata: Mapping[str, Mapping[str, object]] = field(default=NO_METADATA, compare=False)
+    metadata: Mapping[str, Mapping[str, object]] = field(
+        default_factory=lambda: NO_METADATA, compare=False
+    )
     """filter_metadata by namespace."""
 
     def __hash__(self) -> int:

@@ -1,6 +1,6 @@
 """What can be plugged in, and the registries through which typed configs find their code."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
@@ -52,8 +52,9 @@ class Registry(Generic[E]):
         """Every type URL that is known."""
         return tuple(self._by_url)
 
-    def __iter__(self) -> "Iterable[E]":  # type: ignore[override]
-        return iter(dict.fromkeys(self._by_url.values()))
+    def __iter__(self) -> Iterator[E]:
+        # One extension may take several type URLs.
+        return iter({id(extension): extension for extension in self._by_url.values()}.values())
 
 
 Override: TypeAlias = Callable[[HttpFilter], HttpFilter]

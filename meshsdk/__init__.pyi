@@ -1,0 +1,25 @@
+from meshsdk.call.connection import Peer as Peer
+from meshsdk.call.spiffe_id import SpiffeId as SpiffeId
+from meshsdk.downstream.current import current_peer as current_peer
+from meshsdk.errors import ConfigError as ConfigError
+from meshsdk.errors import IdentityError as IdentityError
+from meshsdk.errors import MeshError as MeshError
+from meshsdk.errors import NotReadyError as NotReadyError
+from meshsdk.errors import PeerError as PeerError
+from meshsdk.errors import UsageError as UsageError
+from meshsdk.mesh import Mesh as Mesh
+
+__version__: str
+__all__ = [
+    "ConfigError",
+    "IdentityError",
+    "Mesh",
+    "MeshError",
+    "NotReadyError",
+    "Peer",
+    "PeerError",
+    "SpiffeId",
+    "UsageError",
+    "__version__",
+    "current_peer",
+]

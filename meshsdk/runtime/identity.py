@@ -1,0 +1,80 @@
+"""Keeping the identity fresh: polls its source, publishes what changed, tells who waits."""
+
+import threading
+from typing import Protocol
+
+from meshsdk.clock import Clock
+from meshsdk.identity.tls_contexts import TlsContexts
+from meshsdk.identity.x509_context import IdentityStatus, SourceState
+from meshsdk.telemetry import Emit, IdentityChanged
+
+_CLOSE_TIMEOUT = 1.0
+
+
+class IdentitySource(Protocol):
+    """Where SVIDs and bundles come from. `poll` may read files; it runs on the keeper's thread."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds between polls."""
+        ...
+
+    def poll(self) -> IdentityStatus:
+        """What is known now; never raises."""
+        ...
+
+
+class IdentityKeeper:
+    """Owns the thread `meshsdk-identity` between `start` and `close`."""
+
+    def __init__(
+        self, source: IdentitySource | None, contexts: TlsContexts, clock: Clock, emit: Emit
+    ) -> None:
+        self._source = source
+        self._contexts = contexts
+        self._clock = clock
+        self._emit = emit
+        self._state = SourceState.UNREACHABLE
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.arrived = threading.Event()
+        """Set once there is an identity, or none is needed."""
+        if source is None:
+            self.arrived.set()
+
+    def start(self) -> None:
+        """Poll once at once, then on a daemon thread."""
+        if self._source is None or self._thread is not None:
+            return
+        self.refresh()
+        self._thread = threading.Thread(target=self._run, name="meshsdk-identity", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_TIMEOUT)
+            self._thread = None
+
+    def refresh(self) -> None:
+        """Ask the source now and publish what changed."""
+        assert self._source is not None
+        status = self._source.poll().at(self._clock.time())
+        adoption = self._contexts.adopt(status)
+        if status.context is not None:
+            self.arrived.set()
+        if adoption.changed or status.state is not self._state:
+            self._state = status.state
+            self._emit(_event(status))
+
+    def _run(self) -> None:
+        assert self._source is not None
+        while not self._stop.wait(self._source.interval):
+            self.refresh()
+
+
+def _event(status: IdentityStatus) -> IdentityChanged:
+    svids = () if status.context is None else status.context.svids
+    names = ", ".join(str(svid.spiffe_id) for svid in svids)
+    return IdentityChanged(names, status.state.value, status.expires or 0.0, status.detail)

@@ -1,0 +1,97 @@
+"""What happened, as typed values. Rooms emit them; hooks log, count or show them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPublished:
+    """A new plan is in force."""
+
+    version: int
+    listeners: int
+    clusters: int
+    seconds: float
+    """From the first change to the swap."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRejected:
+    """A resource was NACKed; its last good version, if any, stays."""
+
+    type_url: str
+    name: str
+    error: str
+    """Field path and problem, as the control plane was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReported:
+    """Accepted configuration of which a part has no effect or cannot be used."""
+
+    resource: str
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamChanged:
+    """The control-plane stream came up or ended."""
+
+    connected: bool
+    server: str
+    reason: str = ""
+    retry_in: float = 0.0
+    """Seconds until the next try; 0 while connected."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityChanged:
+    """Our SVID or bundles changed, or their source did."""
+
+    spiffe_id: str
+    state: str
+    """fresh, unreachable, withdrawn or expired."""
+    not_after: float = 0.0
+    """Seconds since the epoch."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostEjected:
+    """Outlier detection took a host out of a cluster."""
+
+    cluster: str
+    address: str
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallDenied:
+    """A filter refused a request: facts for the log, never for the caller."""
+
+    direction: str
+    method: str
+    path: str
+    status: int
+    details: str
+    principal: str
+
+
+Event: TypeAlias = (
+    PlanPublished
+    | ResourceRejected
+    | ConfigReported
+    | StreamChanged
+    | IdentityChanged
+    | HostEjected
+    | CallDenied
+)
+Emit: TypeAlias = Callable[[Event], None]
+"""Hooks never raise and never block."""
+
+
+def silent(_event: Event) -> None:
+    """A hook that does nothing."""

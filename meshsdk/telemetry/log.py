@@ -1,0 +1,47 @@
+"""The hook that logs events on the loggers `meshsdk.<room>`; facts go in `extra`."""
+
+import dataclasses
+import logging
+
+from meshsdk.telemetry.events import (
+    CallDenied,
+    ConfigReported,
+    Event,
+    HostEjected,
+    IdentityChanged,
+    PlanPublished,
+    ResourceRejected,
+    StreamChanged,
+)
+
+_XDS = logging.getLogger("meshsdk.xds")
+_IDENTITY = logging.getLogger("meshsdk.identity")
+_FLOW = logging.getLogger("meshsdk.flow")
+
+
+def log(event: Event) -> None:
+    """Log one event. Messages are constant but for the words that a person needs to act."""
+    extra = {f"meshsdk.{key}": value for key, value in _facts(event).items()}
+    match event:
+        case PlanPublished():
+            _XDS.info("configuration in force", extra=extra)
+        case ResourceRejected():
+            _XDS.warning("refused %s %s: %s", event.type_url, event.name, event.error, extra=extra)
+        case ConfigReported():
+            _XDS.warning("%s: %s: %s", event.resource, event.path, event.why, extra=extra)
+        case StreamChanged(connected=True):
+            _XDS.info("connected to the control plane", extra=extra)
+        case StreamChanged():
+            _XDS.warning("control plane stream ended: %s", event.reason, extra=extra)
+        case IdentityChanged(state="fresh"):
+            _IDENTITY.info("identity in force", extra=extra)
+        case IdentityChanged():
+            _IDENTITY.warning("identity is %s: %s", event.state, event.reason, extra=extra)
+        case HostEjected():
+            _FLOW.warning("ejected %s of %s", event.address, event.cluster, extra=extra)
+        case CallDenied():
+            _FLOW.debug("denied", extra=extra)
+
+
+def _facts(event: Event) -> dict[str, object]:
+    return {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
