@@ -165,10 +165,7 @@ class MetadataMatcher:
         """Whether the value at the path matches."""
         found: object = metadata.get(self.namespace, MISSING)
         for key in self.path:
-            if not isinstance(found, Mapping):
-                found = MISSING
-                break
-            found = cast("Mapping[str, object]", found).get(key, MISSING)
+            found = _child(found, key)
         return self.value.matches(found) is not self.invert
 
     def describe(self) -> str:
@@ -176,6 +173,12 @@ class MetadataMatcher:
         where = "".join(f"[{key}]" for key in self.path)
         text = f"metadata {self.namespace}{where} {self.value.describe()}"
         return f"not({text})" if self.invert else text
+
+
+def _child(value: object, key: str) -> object:
+    if not isinstance(value, Mapping):
+        return MISSING
+    return cast("Mapping[str, object]", value).get(key, MISSING)
 
 
 def parse_metadata_matcher(reader: Reader) -> MetadataMatcher:

@@ -1,11 +1,25 @@
-"""RE2 expressions on octets: envoy.type.matcher.v3.RegexMatcher and RegexMatchAndSubstitute."""
+"""RE2 expressions on octets: envoy.type.matcher.v3.RegexMatcher and RegexMatchAndSubstitute.
 
+Literals, and literals joined by `.*` or `.+`, need no engine. What is left runs on google-re2
+where that is installed (`meshsdk[re2]`), else on `re` where a proof says that it is linear there;
+else it is refused.
+"""
+
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from functools import lru_cache
+from typing import Final, TypeAlias
 
 from meshsdk.config.fields import MessageTable, check, honoured, ignored
 from meshsdk.config.reader import Reader
+from meshsdk.errors import ConfigError
 from meshsdk.matching.octets import octets
+from meshsdk.matching.regex_globs import Glob, compile_globs, globs_of
+from meshsdk.matching.regex_proof import is_linear, is_linear_search, python_form
+from meshsdk.matching.regex_re2 import Re2, find_re2
+from meshsdk.matching.regex_syntax import RefusedError, UnprovedError, parse
+from meshsdk.matching.regex_tree import Tree
 
 REGEX_TABLE: Final = MessageTable(
     "envoy.type.matcher.v3.RegexMatcher",
@@ -20,34 +34,156 @@ SUBSTITUTE_TABLE: Final = MessageTable(
     honoured("pattern", "substitution"),
     security=True,
 )
+_UNPROVED: Final = (
+    "is not proved to run in linear time without RE2 ({}): install the extra meshsdk[re2]"
+)
+Spans: TypeAlias = Sequence[tuple[int, int]]
+Search: TypeAlias = Callable[[str, int], Spans | None]
+"""The spans of the match at or after a place, group 0 first; (-1, -1) where a group has no part."""
 
 
-class Regex(Protocol):
+@dataclass(frozen=True, slots=True)
+class Regex:
     """A compiled expression. Values are latin-1 views of octets."""
 
-    @property
-    def pattern(self) -> str:
-        """The expression as configured."""
-        ...
+    pattern: str
+    """The latin-1 view of the expression as configured."""
+    fullmatch: Callable[[str], bool]
+    """Whether the whole value matches."""
+    globs: tuple[Glob, ...] | None = None
+    """The alternatives where they are that simple: indexes are built from them."""
 
-    def fullmatch(self, value: str) -> bool:
-        """Whether the whole value matches."""
-        ...
 
-    def substitute(self, value: str, rewrite: str) -> str:
-        r"""Every match replaced, as RE2::GlobalReplace does; `\0` to `\9` are the groups."""
-        ...
+@dataclass(frozen=True, slots=True)
+class Substitution:
+    """A compiled RegexMatchAndSubstitute."""
+
+    search: Search
+    rewrite: tuple[str | int, ...]
+    """Text, and groups by number."""
+
+    def apply(self, value: str) -> str:
+        """The value with every match replaced, as RE2::GlobalReplace does it."""
+        out: list[str] = []
+        at = 0
+        last_end = -1
+        while at <= len(value):
+            spans = self.search(value, at)
+            if spans is None:
+                break
+            begin, end = spans[0]
+            out.append(value[at:begin])
+            if begin == end == last_end:
+                # An empty match right after a match is none: step over one octet.
+                out.append(value[begin : begin + 1])
+                at = begin + 1
+                continue
+            for part in self.rewrite:
+                out.append(part if isinstance(part, str) else value[slice(*_placed(spans[part]))])
+            at = last_end = end
+        out.append(value[at:])
+        return "".join(out)
+
+
+def _placed(found: tuple[int, int]) -> tuple[int, int]:
+    return (0, 0) if found[0] < 0 else found
 
 
 def compile_regex(pattern: str, path: str) -> Regex:
-    """The expression, or ConfigError at `path` where RE2 refuses it or nothing here can run it
-    in linear time (`meshsdk[re2]` runs all that RE2 takes)."""
-    raise NotImplementedError
+    """The expression, or ConfigError at `path` where RE2 refuses it or nothing here can run it.
+
+    `pattern` is the latin-1 view of its octets.
+    """
+    try:
+        return _compile(pattern, find_re2())
+    except RefusedError as error:
+        raise ConfigError(path, f"RE2 refuses {pattern!r}: {error}") from None
+    except UnprovedError as error:
+        raise ConfigError(path, f"{pattern!r} {_UNPROVED.format(error)}") from None
 
 
-def check_rewrite(regex: Regex, rewrite: str, path: str) -> str:
-    """A substitution for that expression, or ConfigError: a bad escape, a group too many."""
-    raise NotImplementedError
+def compile_substitution(pattern: str, rewrite: str, path: str) -> Substitution:
+    """The substitution, or ConfigError as `compile_regex`; also for a rewrite that RE2 refuses."""
+    try:
+        search, groups = _compile_search(pattern, find_re2())
+        return Substitution(search, _parse_rewrite(rewrite, groups))
+    except RefusedError as error:
+        raise ConfigError(path, f"RE2 refuses {pattern!r}, {rewrite!r}: {error}") from None
+    except UnprovedError as error:
+        raise ConfigError(path, f"{pattern!r} {_UNPROVED.format(error)}") from None
+
+
+@lru_cache(maxsize=2048)
+def _compile(pattern: str, re2: Re2 | None) -> Regex:
+    """The cache holds equal expressions of many policies once."""
+    program = None if re2 is None else re2.compile(pattern, captures=False)
+    try:
+        tree = parse(pattern)
+    except UnprovedError:
+        if program is None:
+            raise
+        return Regex(pattern, program.fullmatch)
+    globs = globs_of(tree)
+    if globs is not None:
+        return Regex(pattern, compile_globs(globs), globs)
+    if program is not None:
+        return Regex(pattern, program.fullmatch)
+    return Regex(pattern, _python_fullmatch(tree))
+
+
+def _python_fullmatch(tree: Tree) -> Callable[[str], bool]:
+    if not is_linear(tree):
+        raise UnprovedError("it is ambiguous")
+    fullmatch = re.compile(python_form(tree.root, captures=False), re.ASCII).fullmatch
+
+    def matches(value: str) -> bool:
+        return fullmatch(value) is not None
+
+    return matches
+
+
+@lru_cache(maxsize=512)
+def _compile_search(pattern: str, re2: Re2 | None) -> tuple[Search, int]:
+    """The search for an expression, and how many groups it captures."""
+    if re2 is not None:
+        program = re2.compile(pattern, captures=True)
+        return program.search, program.groups
+    tree = parse(pattern)
+    if not is_linear_search(tree):
+        raise UnprovedError("it is ambiguous")
+    compiled = re.compile(python_form(tree.root, captures=True), re.ASCII)
+    return _python_search(compiled), tree.groups
+
+
+def _python_search(compiled: re.Pattern[str]) -> Search:
+    def search(value: str, at: int) -> Spans | None:
+        found = compiled.search(value, at)
+        return None if found is None else found.regs
+
+    return search
+
+
+def _parse_rewrite(rewrite: str, groups: int) -> tuple[str | int, ...]:
+    r"""Text and group numbers; `\0` to `\9` are groups, `\\` is a backslash (RE2 knows no other)."""
+    parts: list[str | int] = []
+    text, *escaped = rewrite.split("\\")
+    rest = iter(escaped)
+    for piece in rest:
+        if piece and piece[0] in "0123456789":
+            group = int(piece[0])
+            if group > groups:
+                raise RefusedError(f"group {group} of {groups} in the substitution")
+            parts += [text, group]
+            text = piece[1:]
+        elif not piece:
+            following = next(rest, None)
+            if following is None:
+                raise RefusedError("a backslash ends the substitution")
+            text += "\\" + following
+        else:
+            raise RefusedError(f"\\{piece[0]} in the substitution")
+    parts.append(text)
+    return tuple(part for part in parts if part != "")
 
 
 def parse_regex_matcher(reader: Reader) -> Regex:
@@ -56,21 +192,10 @@ def parse_regex_matcher(reader: Reader) -> Regex:
     return compile_regex(octets(reader.required_string("regex")), f"{reader.path}.regex")
 
 
-@dataclass(frozen=True, slots=True)
-class Substitution:
-    """A compiled RegexMatchAndSubstitute."""
-
-    regex: Regex
-    rewrite: str
-
-    def apply(self, value: str) -> str:
-        """The value with every match replaced."""
-        return self.regex.substitute(value, self.rewrite)
-
-
 def parse_substitution(reader: Reader) -> Substitution:
     """The substitution of a RegexMatchAndSubstitute."""
     check(reader, SUBSTITUTE_TABLE)
-    regex = parse_regex_matcher(reader.required_message("pattern"))
+    pattern = reader.required_message("pattern")
+    check(pattern, REGEX_TABLE)
     rewrite = octets(reader.string("substitution"))
-    return Substitution(regex, check_rewrite(regex, rewrite, f"{reader.path}.substitution"))
+    return compile_substitution(octets(pattern.required_string("regex")), rewrite, reader.path)
