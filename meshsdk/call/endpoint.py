@@ -65,6 +65,9 @@ class HostState:
     success: int = 0
     """Requests of this success-rate interval that succeeded."""
     total: int = 0
+    local_origin_success: int = 0
+    """The same two counts for connections, where local and external failures are told apart."""
+    local_origin_total: int = 0
     ejected_until: float | None = None
     """Monotonic seconds; None when not ejected."""
     ejections: int = 0
