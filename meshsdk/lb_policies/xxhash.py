@@ -1,11 +1,8 @@
 """XXH64, the hash with which Envoy places hosts and keys. Source: the xxHash specification."""
 
-from typing import Final
-
-try:
-    import xxhash as _native
-except ImportError:  # the `fast` extra is not installed
-    _native = None
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Final, Protocol, cast
 
 _P1: Final = 0x9E3779B185EBCA87
 _P2: Final = 0xC2B2AE3D27D4EB4F
@@ -23,7 +20,7 @@ def _round(lane: int, word: int) -> int:
     return _rotate((lane + word * _P2) & _MASK, 31) * _P1 & _MASK
 
 
-def xx64_python(data: bytes, seed: int = 0) -> int:
+def xx64_python(data: bytes, seed: int = 0, /) -> int:
     """XXH64 in Python alone."""
     length = len(data)
     at = 0
@@ -59,9 +56,15 @@ def _finish(acc: int, data: bytes, at: int) -> int:
     return acc ^ (acc >> 32)
 
 
-def xx64(data: bytes, seed: int = 0) -> int:
-    """XXH64 of octets, unsigned."""
-    if _native is None:
-        return xx64_python(data, seed)
-    value: int = _native.xxh64_intdigest(data, seed)
-    return value
+class _Hash(Protocol):
+    def __call__(self, data: bytes, seed: int = 0, /) -> int: ...
+
+
+def _fastest() -> _Hash:
+    if find_spec("xxhash") is None:
+        return xx64_python
+    return cast("_Hash", import_module("xxhash").xxh64_intdigest)
+
+
+xx64: Final[_Hash] = _fastest()
+"""XXH64 of octets, unsigned: the `fast` extra's where it is installed."""
