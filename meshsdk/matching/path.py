@@ -33,3 +33,10 @@ def parse_path_matcher(reader: Reader) -> PathMatcher:
     check(reader, TABLE)
     reader.required("path")
     return PathMatcher(parse_string_matcher(reader.required_message("path")))
+
+
+def without_parameters(path: str) -> str:
+    """A path whose segments end at their `;` (ignore_path_parameters_in_path_matching)."""
+    if ";" not in path:
+        return path
+    return "/".join(segment.partition(";")[0] for segment in path.split("/"))
