@@ -1,12 +1,12 @@
 """The one mutable thing of a call: what filters and the flow learn on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from meshsdk.call.address import UNKNOWN, Address
 from meshsdk.call.connection import Connection
 from meshsdk.call.effects import Attempt
-from meshsdk.call.endpoint import Host
+from meshsdk.call.endpoint import NO_METADATA, Host
 from meshsdk.call.message import Request
 from meshsdk.clock import Clock, Random
 
@@ -37,6 +37,10 @@ class CallContext:
         default_factory=dict[str, dict[str, object]]
     )
     filter_state: dict[str, str] = field(default_factory=dict[str, str])
+    route_metadata: Mapping[str, Mapping[str, object]] = NO_METADATA
+    """Of the matched route, by namespace."""
+    ignore_path_parameters: bool = False
+    """The route configuration's ignore_path_parameters_in_path_matching: policies match as it does."""
     body_replayable: bool = True
     """The adapter clears it when the request body outgrew its replay buffer."""
 
