@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from meshsdk.call.address import UNKNOWN, Address
 from meshsdk.call.connection import Connection
 from meshsdk.call.effects import Attempt
-from meshsdk.call.endpoint import NO_METADATA, Host
+from meshsdk.call.endpoint import Host
 from meshsdk.call.message import Request
 from meshsdk.clock import Clock, Random
 
@@ -32,12 +32,16 @@ class CallContext:
     """Whether `x-envoy-*` request headers of the caller are honoured."""
     original: Request | None = None
     """The request as the application made it, before any rewrite."""
+    forwarded: Request | None = None
+    """The request as its route rewrote it: what %REQ()% in response headers reads."""
+    draw: int | None = None
+    """This call's chance in [0, 2**53): a route that is matched again comes out the same."""
 
     dynamic_metadata: dict[str, dict[str, object]] = field(
         default_factory=dict[str, dict[str, object]]
     )
     filter_state: dict[str, str] = field(default_factory=dict[str, str])
-    route_metadata: Mapping[str, Mapping[str, object]] = NO_METADATA
+    route_metadata: Mapping[str, Mapping[str, object]] | None = None
     """Of the matched route, by namespace."""
     ignore_path_parameters: bool = False
     """The route configuration's ignore_path_parameters_in_path_matching: policies match as it does."""
