@@ -6,7 +6,7 @@ Source: Envoy, SubsetLoadBalancer.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from meshsdk.call.endpoint import Host
 from meshsdk.config.extension import Extensions, LbPolicyExtension
@@ -92,17 +92,16 @@ class SubsetBalancer:
     def pick(self, context: PickContext) -> Host | None:
         """A host, or None when none may be used."""
         criteria = context.metadata_match
-        alternatives = criteria.get(_FALLBACK_LIST)
-        if not self._config.fallback_list or not isinstance(alternatives, Sequence):
+        if not self._config.fallback_list or _FALLBACK_LIST not in criteria:
             return self._pick(context, criteria)
+        alternatives = _items(criteria[_FALLBACK_LIST])
         rest = {name: value for name, value in criteria.items() if name != _FALLBACK_LIST}
         if not alternatives:
             return self._pick(context, rest)
         for alternative in alternatives:
-            if isinstance(alternative, Mapping):
-                host = self._pick(context, {**rest, **alternative})
-                if host is not None:
-                    return host
+            host = self._pick(context, {**rest, **_fields(alternative)})
+            if host is not None:
+                return host
         return None
 
     def _pick(self, context: PickContext, criteria: Criteria) -> Host | None:
@@ -173,8 +172,18 @@ def _keys(names: frozenset[str], labels: Criteria, *, list_as_any: bool) -> Iter
 
 def _alternatives(value: object, *, list_as_any: bool) -> Iterable[object]:
     if list_as_any and isinstance(value, list | tuple):
-        return list(value)
+        return _items(cast("object", value))
     return (value,)
+
+
+def _items(value: object) -> tuple[object, ...]:
+    """The items of a list value; none of anything else."""
+    return tuple(cast("Sequence[object]", value)) if isinstance(value, list | tuple) else ()
+
+
+def _fields(value: object) -> Criteria:
+    """The fields of a struct value; none of anything else."""
+    return cast("Criteria", value) if isinstance(value, Mapping) else {}
 
 
 def _key(criteria: Criteria) -> SubsetKey:
@@ -188,12 +197,11 @@ def _frozen(value: object) -> object:
             return (type(value).__name__, value)
         case int() | float():
             return ("number", float(value))
-        case Mapping():
-            return ("struct", tuple(sorted((str(k), _frozen(v)) for k, v in value.items())))
         case list() | tuple():
-            return ("list", tuple(_frozen(v) for v in value))
+            return ("list", tuple(map(_frozen, _items(cast("object", value)))))
         case _:
-            return ("other", repr(value))
+            fields = _fields(value)
+            return ("struct", tuple((name, _frozen(fields[name])) for name in sorted(fields)))
 
 
 def matches(criteria: Criteria, host: Host, *, list_as_any: bool) -> bool:

@@ -250,7 +250,7 @@ class RetryState:
         if policy.omit_canary_hosts and labels.get("canary") is True:
             return True
         omitted = policy.omit_host_metadata
-        return bool(omitted) and omitted is not None and _has_all(labels, omitted)
+        return bool(omitted) and _has_all(labels, omitted)
 
     @property
     def reload(self) -> "PreviousPriorities | None":

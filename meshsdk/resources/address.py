@@ -41,7 +41,7 @@ def parse_address(reader: Reader) -> Address | None:
 
 def _socket_address(reader: Reader) -> Address:
     host = reader.required_string("address")
-    if reader.has("named_port"):
+    if reader.required("port_value", "named_port") == "named_port":
         raise reader.error_at("named_port", "expected port_value, found a named port")
     if reader.string("protocol", "TCP") != "TCP":
         raise reader.error_at("protocol", f"expected TCP, found {reader.string('protocol')!r}")

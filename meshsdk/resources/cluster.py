@@ -125,6 +125,7 @@ def parse(reader: Reader, extensions: Extensions) -> Cluster:
         raise reader.error_at(
             "lb_policy", f"CLUSTER_PROVIDED goes with ORIGINAL_DST and only so, found {kind.value}"
         )
+    _check_hostname_hashing(reader, kind)
     breakers = parse_circuit_breakers(reader.message("circuit_breakers"))
     outlier = parse_outlier_detection(reader.message("outlier_detection"))
     http = parse_http_protocol_options(reader)
@@ -194,6 +195,17 @@ def _inline_assignment(
     return found
 
 
+def _check_hostname_hashing(reader: Reader, kind: DiscoveryType) -> None:
+    common = reader.message("common_lb_config")
+    hashing = None if common is None else common.message("consistent_hashing_lb_config")
+    if hashing is None or kind is DiscoveryType.STRICT_DNS:
+        return
+    if hashing.boolean("use_hostname_for_hashing"):
+        raise hashing.error_at(
+            "use_hostname_for_hashing", f"expected a STRICT_DNS cluster, found {kind.value}"
+        )
+
+
 def _connect_timeout(reader: Reader) -> float:
     seconds = reader.duration("connect_timeout", _DEFAULT_CONNECT_TIMEOUT)
     if seconds <= 0:
@@ -234,6 +246,8 @@ def _original_dst(reader: Reader, missing: list[str]) -> OriginalDst:
     if config is None:
         return OriginalDst()
     missing.extend(check(config, ORIGINAL_DST))
+    if config.has("http_header_name") and not config.boolean("use_http_header"):
+        raise config.error_at("http_header_name", "expected use_http_header with it")
     header = config.string("http_header_name") or "x-envoy-original-dst-host"
     port = config.optional_integer("upstream_port_override")
     if port is not None and not 0 <= port <= 65535:
@@ -285,11 +299,10 @@ def _socket_matches(reader: Reader, extensions: Extensions) -> tuple[TransportSo
 
 def _socket_match(reader: Reader, extensions: Extensions) -> TransportSocketMatch:
     check(reader, SOCKET_MATCH)
-    found = reader.message("transport_socket")
     return TransportSocketMatch(
         reader.required_string("name"),
         reader.struct("match"),
-        None if found is None else _upstream_tls(found, extensions),
+        _upstream_tls(reader.required_message("transport_socket"), extensions),
     )
 
 

@@ -128,10 +128,11 @@ def _drop_overload(policy: Reader) -> DropOverload | None:
             "drop_overloads", f"expected at most one category, found {len(drops)}"
         )
     share = drops[0].required_message("drop_percentage")
+    denominator = share.enum("denominator", _DENOMINATORS, "HUNDRED")
     return DropOverload(
         drops[0].required_string("category"),
-        share.integer("numerator", at_least=0),
-        share.enum("denominator", _DENOMINATORS, "HUNDRED"),
+        share.integer("numerator", at_least=0, at_most=denominator),
+        denominator,
     )
 
 
@@ -159,8 +160,14 @@ class _Walk:
             weight = 0  # Envoy keeps locality weights by locality; without one there is none.
         self.locality_weights[priority, locality] = weight
         total = 0
-        for item in group.messages("lb_endpoints"):
-            endpoint = self.endpoint(item, priority, locality, weight)
+        careful: tuple[Reader, ...] | None = None
+        plain = group.plain("lb_endpoints")
+        items = cast("list[object]", plain) if isinstance(plain, list) else []
+        for index, item in enumerate(items):
+            endpoint = _usual_endpoint(item, priority, locality, weight)
+            if endpoint is None:
+                careful = careful or group.messages("lb_endpoints")
+                endpoint = self.endpoint(careful[index], priority, locality, weight)
             if endpoint is None:
                 continue
             total += endpoint.weight
@@ -228,6 +235,68 @@ class _Walk:
                     f"expected locality weights of priority {priority} that sum to at most"
                     f" {_MAX_WEIGHT}, found {total}",
                 )
+
+
+_USUAL_FIELDS: Final = frozenset({"endpoint", "metadata", "load_balancing_weight", "health_status"})
+_USUAL_BODY: Final = frozenset({"address", "hostname"})
+
+
+def _usual_endpoint(
+    item: object, priority: int, locality: Locality, locality_weight: int
+) -> Endpoint | None:
+    """An endpoint of the shape that nearly all have; None: read it with care.
+
+    Four times as fast as the careful way, which says what is wrong where something is.
+    """
+    if not isinstance(item, dict):
+        return None
+    fields = cast("dict[str, object]", item)
+    body = fields.get("endpoint")
+    if not isinstance(body, dict) or not fields.keys() <= _USUAL_FIELDS:
+        return None
+    body = cast("dict[str, object]", body)
+    address = _usual_address(body.get("address"))
+    weight = fields.get("load_balancing_weight", 1)
+    health = _HEALTH.get(cast("str", fields.get("health_status", "UNKNOWN")))
+    hostname = body.get("hostname", "")
+    metadata = _usual_metadata(fields.get("metadata"))
+    if (
+        address is None
+        or health is None
+        or metadata is None
+        or type(weight) is not int
+        or not 1 <= weight <= _MAX_WEIGHT
+        or not isinstance(hostname, str)
+        or not body.keys() <= _USUAL_BODY
+    ):
+        return None
+    return Endpoint(
+        address, hostname, weight, priority, locality, locality_weight, health, metadata
+    )
+
+
+def _usual_address(holder: object) -> Address | None:
+    if not isinstance(holder, dict) or len(cast("dict[str, object]", holder)) != 1:
+        return None
+    socket = cast("dict[str, object]", holder).get("socket_address")
+    if not isinstance(socket, dict) or len(cast("dict[str, object]", socket)) != 2:
+        return None
+    found = cast("dict[str, object]", socket)
+    host, port = found.get("address"), found.get("port_value")
+    if not isinstance(host, str) or type(port) is not int:
+        return None
+    return Address(host, port) if 0 <= port <= 65535 and is_ip(host) else None
+
+
+def _usual_metadata(found: object) -> Mapping[str, Mapping[str, object]] | None:
+    if found is None:
+        return NO_METADATA
+    if not isinstance(found, dict) or len(cast("dict[str, object]", found)) != 1:
+        return None
+    labels = cast("dict[str, object]", found).get("filter_metadata")
+    if not isinstance(labels, dict):
+        return None
+    return cast("Mapping[str, Mapping[str, object]]", labels)
 
 
 def _weight(reader: Reader, default: int) -> int:

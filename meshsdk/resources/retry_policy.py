@@ -134,8 +134,8 @@ class RetryPolicy:
     retriable_request_headers: tuple[HeaderMatcher, ...] = field(default=(), compare=False)
     omit_previous_hosts: bool = False
     omit_canary_hosts: bool = False
-    omit_host_metadata: Mapping[str, object] | None = None
-    """Hosts whose `envoy.lb` metadata has all of these are not tried again."""
+    omit_host_metadata: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Hosts whose `envoy.lb` metadata has all of these are not tried again; empty: none."""
     host_selection_retry_max_attempts: int = 1
     previous_priorities: int = 0
     """update_frequency of the retry priority `previous_priorities`; 0: not configured."""
@@ -221,11 +221,9 @@ def _rate_limited(policy: Reader) -> tuple[tuple[ResetHeader, ...], float]:
     return headers, top
 
 
-def _host_predicates(
-    policy: Reader, missing: list[str]
-) -> tuple[bool, bool, Mapping[str, object] | None]:
+def _host_predicates(policy: Reader, missing: list[str]) -> tuple[bool, bool, Mapping[str, object]]:
     canary = previous = False
-    metadata: Mapping[str, object] | None = None
+    metadata: Mapping[str, object] = {}
     for item in policy.messages("retry_host_predicate"):
         url = _extension_url(item)
         if url == _PREVIOUS_HOSTS_URL:
@@ -254,8 +252,8 @@ def _omitted_metadata(item: Reader) -> Mapping[str, object]:
     match = config.message("metadata_match")
     if match is None:
         return {}
-    found = match.struct("filter_metadata").get("envoy.lb")
-    return found if isinstance(found, Mapping) else {}
+    found = dict(match.entries("filter_metadata")).get("envoy.lb")
+    return {} if found is None else found.value
 
 
 def _retry_priority(policy: Reader) -> int:
