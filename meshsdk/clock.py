@@ -49,3 +49,8 @@ class SystemRandom:
     def randrange(stop: int, /) -> int:
         # int(random() * n) is a third of randrange's cost; exact for the weights that xDS allows.
         return int(random.random() * stop)
+
+
+def seeded(seed: int) -> Random:
+    """Chance that is the same in every run: for simulations and tests."""
+    return random.Random(seed)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Flow
@@ -30,4 +30,13 @@ class HttpFilter(Protocol):
 
     def on_request(self, request: Request, context: CallContext) -> Step:
         """Decide on the request headers; a filter that must wait gives a flow."""
+        ...
+
+
+@runtime_checkable
+class NetworkFilter(Protocol):
+    """A compiled network filter before the terminal one: it sees the connection alone."""
+
+    def on_connection(self, context: CallContext) -> str | None:
+        """None: go on; else why the connection is closed (%CONNECTION_TERMINATION_DETAILS%)."""
         ...

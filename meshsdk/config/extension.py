@@ -89,6 +89,9 @@ class Extensions:
     """`envoy`: the list of section 12 of the threat model is off."""
     runtime: Mapping[str, object] | None = None
     """Static runtime layer: keys of `runtime_fraction`s and reloadable features."""
+    namespace: str = ""
+    """Ours, and our cluster's DNS domain: what short host names are completed with."""
+    dns_domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,14 @@ from meshsdk.identity.tls_params import (
 from meshsdk.identity.trust_bundle import TrustBundle, TrustBundles
 from meshsdk.resources.certificate_validation import CertificateValidation
 from meshsdk.resources.data_source import DataSource
-from meshsdk.resources.secret import Secret
+from meshsdk.resources.secret import Secret, SecretValue
+from meshsdk.resources.snapshot import Absent
 from meshsdk.resources.tls import DownstreamTls, UpstreamTls
 from meshsdk.resources.tls_certificate import CertificateSource, SdsSecret
 from meshsdk.resources.tls_certificate import TlsCertificate as TlsCertificateNoun
 
-Secrets = Callable[[], Mapping[str, object]]
-"""Secrets that came by the stream, by name: `resources.secret.Secret` or why there is none."""
+Secrets = Callable[[], Mapping[str, Secret | Absent]]
+"""Secrets that came by the stream, by name."""
 
 _SPIFFE = "spiffe://"
 _FILE_CERT = "file-cert:"
@@ -155,9 +156,9 @@ class FeedTls:
                 return OUR_SVID
             case SdsSecret() if source.by_stream:
                 found = self._secret(source.name)
-                if found.certificate is None:
+                if not isinstance(found, TlsCertificateNoun):
                     raise IdentityError(f"secret {source.name} holds no certificate")
-                return _tls_certificate(found.certificate)
+                return _tls_certificate(found)
             case _:
                 # A provider instance, or an SDS source beside us (SPIRE): our own identity.
                 return OUR_SVID
@@ -169,9 +170,9 @@ class FeedTls:
             return None
         if validation.secret is not None and validation.secret.by_stream:
             found = self._secret(validation.secret.name)
-            if found.validation is None:
+            if not isinstance(found, CertificateValidation):
                 raise IdentityError(f"secret {validation.secret.name} holds no validation context")
-            validation = validation.merged(found.validation)
+            validation = validation.merged(found)
         allowed: PeerMatcher = ANY_PEER
         if validation.san_matchers:
             allowed = AllowedSans(digest, validation)
@@ -182,11 +183,12 @@ class FeedTls:
             validation.spki_sha256,
         )
 
-    def _secret(self, name: str) -> Secret:
+    def _secret(self, name: str) -> SecretValue:
         found = self._secrets().get(name)
         if isinstance(found, Secret):
-            return found
-        raise IdentityError(f"secret {name} has not arrived" if found is None else f"secret {name}: {found}")
+            return found.value
+        why = "has not arrived" if found is None else found.reason
+        raise IdentityError(f"secret {name}: {why}")
 
 
 def _trust(validation: CertificateValidation, server: bool) -> SpiffeTrust | CaTrust:

@@ -1,0 +1,7 @@
+"""`python -m meshsdk.cli`."""
+
+import sys
+
+from meshsdk.cli import main
+
+sys.exit(main())

@@ -1,0 +1,75 @@
+"""Running the HTTP filters of a chain in order, each with what the matched route overrides."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from meshsdk.call.context import CallContext
+from meshsdk.call.effects import Flow
+from meshsdk.call.filter import Continue, HttpFilter, OnResponse
+from meshsdk.call.message import LocalReply, Request
+from meshsdk.resources.filter_overrides import Overrides
+from meshsdk.resources.http_filters import NamedFilter
+
+InForce: TypeAlias = tuple[str, HttpFilter | None]
+"""A filter's name and what runs in its place."""
+
+
+@dataclass(slots=True)
+class Passed:
+    """Every filter let the request go on."""
+
+    request: Request
+    on_response: list[OnResponse]
+    """In the order of the filters; answers meet them last first."""
+
+
+@dataclass(slots=True)
+class Refused:
+    """A filter answered itself; the filters before it see that answer too."""
+
+    reply: LocalReply
+    request: Request
+    on_response: list[OnResponse]
+
+
+def effective(filters: Sequence[NamedFilter], overrides: Overrides) -> tuple[InForce, ...]:
+    """The filters in force for a route, each in its place; None where one is off or skipped."""
+    return tuple((f.name, _in_force(f, overrides)) for f in filters)
+
+
+def _in_force(named: NamedFilter, overrides: Overrides) -> HttpFilter | None:
+    if named.filter is None:
+        return None
+    if named.name not in overrides:
+        return None if named.disabled else named.filter
+    override = overrides[named.name]
+    return None if override is None else override(named.filter)
+
+
+def run(
+    filters: Sequence[InForce],
+    request: Request,
+    context: CallContext,
+    rematch: Callable[[Request], Sequence[InForce]],
+) -> Flow[Passed | Refused]:
+    """Ask each filter. `rematch` gives the filters in force after one changed the route."""
+    stack: list[OnResponse] = []
+    index = 0
+    while index < len(filters):
+        name, http_filter = filters[index]
+        index += 1
+        if http_filter is None:
+            continue
+        step = http_filter.on_request(request, context)
+        verdict = step if isinstance(step, Continue | LocalReply) else (yield from step)
+        if context.tracing is not None:
+            context.tracing(name, "continue" if isinstance(verdict, Continue) else verdict.details)
+        if isinstance(verdict, LocalReply):
+            return Refused(verdict, request, stack)
+        request = verdict.request
+        if verdict.on_response is not None:
+            stack.append(verdict.on_response)
+        if verdict.reroute:
+            filters = rematch(request)
+    return Passed(request, stack)

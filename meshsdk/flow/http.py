@@ -1,0 +1,87 @@
+"""The HTTP connection manager's walk: the same for both directions and for `check`."""
+
+from dataclasses import dataclass
+
+from meshsdk.call.context import CallContext
+from meshsdk.call.effects import Flow
+from meshsdk.call.filter import OnResponse
+from meshsdk.call.message import LocalReply, Request, Response
+from meshsdk.filters import chain
+from meshsdk.filters.chain import InForce
+from meshsdk.flow import reply
+from meshsdk.flow.plan import HttpPlan, Plan
+from meshsdk.routing.action import Chosen
+from meshsdk.routing.canonical import canonicalize
+from meshsdk.routing.table import RouteTable
+
+
+@dataclass(slots=True)
+class Routed:
+    """The request may go on to where its route says."""
+
+    request: Request
+    chosen: Chosen
+    on_response: list[OnResponse]
+
+
+@dataclass(slots=True)
+class Answered:
+    """The mesh answers itself."""
+
+    response: Response
+
+
+def walk(
+    plan: Plan, http: HttpPlan, request: Request, context: CallContext
+) -> Flow[Routed | Answered]:
+    """Canonical request, route, filters: up to the point where a cluster or the app takes over."""
+    canonical = canonicalize(request, http.hcm.options, context)
+    if isinstance(canonical, LocalReply):
+        return Answered(reply.to_response(canonical, request, context))
+    request = canonical
+    if http.hcm.not_built:
+        return Answered(reply.to_response(reply.not_built(http.hcm.not_built[0]), request, context))
+    table = plan.routes(http)
+    chosen = table.choose(request, context) if isinstance(table, RouteTable) else None
+
+    def filters() -> tuple[InForce, ...]:
+        return http.filters if chosen is None else http.filters_for(chosen.overrides)
+
+    def rematch(changed: Request) -> tuple[InForce, ...]:
+        nonlocal chosen
+        chosen = table.choose(changed, context) if isinstance(table, RouteTable) else None
+        return filters()
+
+    outcome = yield from chain.run(filters(), request, context, rematch)
+    if chosen is not None:
+        context.virtual_cluster = chosen.virtual_cluster
+    if isinstance(outcome, chain.Refused):
+        response = reply.to_response(outcome.reply, outcome.request, context)
+        if chosen is not None:
+            response = chosen.on_response(response, context)
+        return Answered(unwind(response, outcome.on_response, context))
+    if chosen is None:
+        none = reply.NO_ROUTE if isinstance(table, RouteTable) else reply.NO_ROUTE_CONFIGURATION
+        response = reply.to_response(none, outcome.request, context)
+        return Answered(unwind(response, outcome.on_response, context))
+    return _routed(chosen, outcome, context)
+
+
+def _routed(chosen: Chosen, passed: chain.Passed, context: CallContext) -> Routed | Answered:
+    """What the router filter does before it looks for a host."""
+    request = passed.request
+    if chosen.not_built:
+        answer = reply.not_built(chosen.not_built[0])
+        response = reply.to_response(answer, request, context)
+    elif chosen.reply is not None:
+        response = chosen.on_response(reply.to_response(chosen.reply, request, context), context)
+    else:
+        return Routed(request, chosen, passed.on_response)
+    return Answered(unwind(response, passed.on_response, context))
+
+
+def unwind(response: Response, on_response: list[OnResponse], context: CallContext) -> Response:
+    """Let the filters see the answer, last first."""
+    for see in reversed(on_response):
+        response = see(response, context)
+    return response

@@ -1,0 +1,104 @@
+"""A request that the application's own server accepted."""
+
+from dataclasses import replace
+
+from meshsdk.call.connection import Connection
+from meshsdk.call.context import CallContext
+from meshsdk.call.effects import CallApp, Deliver, Flow
+from meshsdk.call.message import BodyEnd, LocalReply, Request, Response
+from meshsdk.flow import network, reply, select
+from meshsdk.flow.http import Answered, unwind, walk
+from meshsdk.flow.outbound import Source
+from meshsdk.flow.plan import Plan
+from meshsdk.flow.select import Selected
+from meshsdk.telemetry import CallDenied
+
+# Fail closed before any policy is known (THREATS section 10): the caller learns nothing more.
+_NO_CONFIGURATION = LocalReply(503, b"", details="meshsdk_no_configuration", close=True)
+_NO_CHAIN = LocalReply(503, b"", flags=("NR",), details="filter_chain_not_found", close=True)
+_DENIED = LocalReply(403, b"", flags=("UAEX",), close=True)
+_NOT_MTLS = LocalReply(403, b"", flags=("NR",), details="meshsdk_mtls_required", close=True)
+
+
+def inbound(source: Source, request: Request, connection: Connection) -> Flow[None]:
+    """The flow of one request. The chain is found anew in the newest plan, so that a policy change
+    holds for the next request of an old connection."""
+    live = source.live
+    context = CallContext(live.clock, live.random, connection, is_inbound=True)
+    context.start = live.clock.monotonic()
+    plan = source.plan()
+    if plan is None:
+        yield Deliver(_close(_NO_CONFIGURATION, request, context))
+        return
+    selected = select.inbound(plan, connection)
+    refusal = _refusal(selected, connection)
+    if refusal is not None or selected is None:
+        yield Deliver(_close(refusal or _NO_CHAIN, request, context))
+        return
+    context.listener = selected.listener.listener.name
+    assert selected.chain is not None
+    context.filter_chain = selected.chain.name
+    details = network.refusal(selected.chain, context)
+    if details is not None:
+        yield Deliver(_close(replace(_DENIED, details=details), request, context))
+        return
+    if selected.hcm is None:
+        yield from _tcp(request)
+    else:
+        yield from _http(source, plan, selected, request, context)
+
+
+def _refusal(selected: Selected | None, connection: Connection) -> LocalReply | None:
+    """Why a connection may not speak at all. Chains say it by matching; this does not rely on it."""
+    if selected is None or selected.chain is None:
+        return _NO_CHAIN
+    tls = selected.chain.tls
+    if tls is None:
+        # TLS that nobody but the application can read never reaches an HTTP server of ours.
+        return _NO_CHAIN if connection.transport_protocol == "tls" else None
+    if connection.transport_protocol != "tls":
+        return _NOT_MTLS
+    if tls.require_client_certificate and connection.peer.certificate is None:
+        return _NOT_MTLS
+    return None
+
+
+def _close(local: LocalReply, request: Request, context: CallContext) -> Response:
+    response = reply.to_response(local, request, context)
+    return response.with_headers(response.headers.add("connection", "close"))
+
+
+def _tcp(request: Request) -> Flow[None]:
+    """A chain of a port that was declared TCP: network filters decided, no HTTP feature applies."""
+    response = yield CallApp(request)
+    assert isinstance(response, Response)
+    yield Deliver(response)
+
+
+def _http(
+    source: Source, plan: Plan, selected: Selected, request: Request, context: CallContext
+) -> Flow[None]:
+    assert selected.hcm is not None
+    http = selected.listener.http_plan(selected.hcm)
+    walked = yield from walk(plan, http, request, context)
+    if isinstance(walked, Answered):
+        if walked.response.status in (401, 403):
+            _tell(source, request, context, walked.response.status)
+        yield Deliver(walked.response)
+        return
+    chosen = walked.chosen
+    context.cluster = chosen.cluster
+    response = yield CallApp(chosen.finalize(walked.request, context))
+    assert isinstance(response, Response)
+    response = unwind(chosen.on_response(response, context), walked.on_response, context)
+    end = yield Deliver(response)
+    assert isinstance(end, BodyEnd)
+
+
+def _tell(source: Source, request: Request, context: CallContext, status: int) -> None:
+    peer = context.connection.peer
+    principal = "" if peer.spiffe_id is None else str(peer.spiffe_id)
+    path = request.path.partition("?")[0]
+    source.live.emit(
+        CallDenied("inbound", request.method, path, status, context.details, principal)
+    )

@@ -1,0 +1,18 @@
+"""The network filters of a chain, asked before any request is read."""
+
+from meshsdk.call.context import CallContext
+from meshsdk.call.filter import NetworkFilter
+from meshsdk.resources.filter_chain import FilterChain
+
+
+def refusal(chain: FilterChain | None, context: CallContext) -> str | None:
+    """Why the connection is closed (%CONNECTION_TERMINATION_DETAILS%); None: it may go on."""
+    if chain is None:
+        return None
+    for network_filter in chain.network_filters:
+        # An object that is no filter would be a filter that is not asked.
+        assert isinstance(network_filter, NetworkFilter)
+        details = network_filter.on_connection(context)
+        if details is not None:
+            return details
+    return None

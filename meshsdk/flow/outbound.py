@@ -1,0 +1,157 @@
+"""A call that the application makes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from meshsdk.call.address import Address
+from meshsdk.call.context import CallContext
+from meshsdk.call.effects import Deliver, Dial, Dialed, Flow, WaitForConfig
+from meshsdk.call.message import BodyEnd, Request, Reset, ResetReason
+from meshsdk.errors import NotReadyError
+from meshsdk.flow import network, router, select
+from meshsdk.flow.http import Answered, unwind, walk
+from meshsdk.flow.plan import ClusterPlan, LiveState, Plan
+from meshsdk.flow.select import Selected, Target
+from meshsdk.resources.tcp_proxy import TcpProxy
+
+WAIT_FOR_CONFIG = 15.0
+"""Seconds that a call without a deadline of its own waits for configuration (gRFC A57)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where calls find the plan in force, and whether listeners come on demand."""
+
+    plan: Callable[[], Plan | None]
+    live: LiveState
+    on_demand: bool = False
+    """A proxyless feed: a listener that nobody asked for yet is subscribed by name."""
+
+
+def new_context(source: Source, connection_of: Selected, target: Target) -> CallContext:
+    """The context of an outbound call."""
+    live = source.live
+    context = CallContext(live.clock, live.random, connection_of.connection)
+    context.start = live.clock.monotonic()
+    context.listener = connection_of.listener.listener.name
+    context.destination = Address(target.host, target.port)
+    if connection_of.chain is not None:
+        context.filter_chain = connection_of.chain.name
+    return context
+
+
+def outbound(
+    source: Source,
+    request: Request,
+    target: Target,
+    *,
+    wait: float | None = None,
+    observe: Callable[[CallContext], None] | None = None,
+) -> Flow[None]:
+    """The flow of one call. `wait` bounds the wait for configuration, in seconds (None: 15).
+
+    `observe` gets the context before anything is decided. NotReadyError when configuration did
+    not come in time.
+    """
+    plan, selected = yield from _selected(source, target, WAIT_FOR_CONFIG if wait is None else wait)
+    if selected is None:
+        detail = f"no listener takes {target.host}:{target.port}"
+        yield Deliver(Reset(ResetReason.CONNECT_FAILURE, detail, request_sent=False))
+        return
+    context = new_context(source, selected, target)
+    if observe is not None:
+        observe(context)
+    yield from through(plan, selected, request, context)
+
+
+def through(plan: Plan, selected: Selected, request: Request, context: CallContext) -> Flow[None]:
+    """The rest of a call, once its filter chain is known: what an Envoy with this chain does."""
+    context.original = request
+    denied = network.refusal(selected.chain, context)
+    if denied is not None:
+        context.flag("UAEX")
+        yield Deliver(Reset(ResetReason.CONNECTION_TERMINATION, denied, request_sent=False))
+    elif selected.hcm is None:
+        yield from _tcp(plan, selected, context)
+    else:
+        yield from _http(plan, selected, request, context)
+
+
+def _selected(source: Source, target: Target, wait: float) -> Flow[tuple[Plan, Selected | None]]:
+    """The newest plan and what it selects, waiting for the first configuration."""
+    clock = source.live.clock
+    deadline = clock.monotonic() + wait
+    listener = f"{target.host}:{target.port}" if source.on_demand else ""
+    while True:
+        plan = source.plan()
+        selected = None if plan is None else select.outbound(plan, target)
+        if plan is not None and (selected is not None or not source.on_demand):
+            return plan, selected
+        if plan is not None and plan.refusal_of(listener) is not None:
+            return plan, None
+        what = f"listener {listener}" if listener else "the first complete configuration"
+        remaining = deadline - clock.monotonic()
+        if remaining <= 0:
+            raise NotReadyError(what, wait)
+        yield WaitForConfig(what, remaining, listener)
+
+
+def _http(plan: Plan, selected: Selected, request: Request, context: CallContext) -> Flow[None]:
+    assert selected.hcm is not None
+    http = selected.listener.http_plan(selected.hcm)
+    walked = yield from walk(plan, http, request, context)
+    if isinstance(walked, Answered):
+        yield Deliver(walked.response)
+        return
+    call = router.Call(plan, walked.chosen, walked.request, context)
+    try:
+        response = yield from router.run(call)
+        end = yield Deliver(unwind(response, walked.on_response, context))
+        assert isinstance(end, BodyEnd)
+        call.ended(end)
+    finally:
+        call.release()
+
+
+def _tcp(plan: Plan, selected: Selected, context: CallContext) -> Flow[None]:
+    """A chain that ends in tcp_proxy: dial as the application asked; no HTTP feature applies."""
+    assert selected.chain is not None
+    proxy = selected.chain.terminal
+    assert isinstance(proxy, TcpProxy)
+    name = proxy.pick_cluster(context.random)
+    context.cluster = name
+    cluster = plan.cluster(name)
+    if cluster is None:
+        yield Deliver(_refused(f"cluster {name} does not exist"))
+        return
+    outcome: Dialed | Reset = _refused("no attempt was allowed")
+    host = None
+    try:
+        for _ in range(proxy.max_connect_attempts):
+            if host is not None:
+                host.state.active_requests -= 1
+            host = router.pick_for_tcp(cluster, context)
+            if host is None:
+                outcome = _refused(_why_no_host(cluster))
+                break
+            host.state.active_requests += 1
+            context.host = host
+            reply = yield Dial(host, cluster, cluster.cluster.connect_timeout)
+            assert isinstance(reply, Dialed | Reset)
+            outcome = reply
+            if isinstance(reply, Dialed):
+                break
+        yield Deliver(outcome)
+    finally:
+        if host is not None:
+            host.state.active_requests -= 1
+
+
+def _refused(detail: str) -> Reset:
+    return Reset(ResetReason.CONNECT_FAILURE, detail, request_sent=False)
+
+
+def _why_no_host(cluster: ClusterPlan) -> str:
+    if cluster.name == "BlackHoleCluster":
+        return "blocked by REGISTRY_ONLY: the mesh knows no such destination (BlackHoleCluster)"
+    return f"cluster {cluster.name} has no healthy host"

@@ -1,0 +1,347 @@
+"""The plan: all configuration that a call can need, compiled, immutable, swapped whole.
+
+Live state is not configuration: `LiveState` holds it by cluster name, and `compile_plan` hands it
+from one plan to the next.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+
+from meshsdk.call.address import Address
+from meshsdk.call.endpoint import Endpoint, Host, HostState
+from meshsdk.clock import Clock, Random
+from meshsdk.config.extension import Extensions
+from meshsdk.filters.chain import InForce, effective
+from meshsdk.flow.chains import uses_source
+from meshsdk.lb_policies import LoadBalancer, build
+from meshsdk.lb_policies.policy import STEADY
+from meshsdk.resilience.breakers import Breakers
+from meshsdk.resilience.outlier import OutlierDetector
+from meshsdk.resources.address import is_ip
+from meshsdk.resources.cluster import Cluster, DiscoveryType
+from meshsdk.resources.filter_overrides import NO_OVERRIDES, Overrides
+from meshsdk.resources.hcm import HttpConnectionManager
+from meshsdk.resources.listener import FilterChain, Listener
+from meshsdk.resources.load_assignment import LoadAssignment
+from meshsdk.resources.name_table import NameTable
+from meshsdk.resources.route_configuration import RouteConfiguration
+from meshsdk.resources.snapshot import Absent, Bad, Missing, Snapshot
+from meshsdk.routing.table import RouteTable
+from meshsdk.telemetry import Emit, silent
+
+_CACHED_CHOICES = 4096
+"""Bound of per-listener and per-chain caches; reached only by clients that invent names."""
+ANY_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - what listeners are named after, nothing is bound
+
+
+@dataclass(slots=True, eq=False)
+class ClusterState:
+    """Live state of one cluster, whichever plan is in force."""
+
+    breakers: Breakers
+    outlier: OutlierDetector | None = None
+    hosts: dict[Address, HostState] = field(default_factory=dict[Address, HostState])
+    balancer: LoadBalancer | None = None
+    """The newest: the pick of each try asks it, so that no retry goes to a removed endpoint."""
+    cluster: Cluster | None = None
+    assignment: LoadAssignment | None = None
+    """What `balancer` was built from."""
+    version: int = 0
+    """Of the snapshot that those came from: an older plan never overwrites a newer one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterPlan:
+    """A cluster as calls use it. `Attempt.cluster` holds one."""
+
+    cluster: Cluster
+    state: ClusterState
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self.cluster.name
+
+    @property
+    def breakers(self) -> Breakers:
+        """Live counts of requests, connections and retries."""
+        return self.state.breakers
+
+    @property
+    def is_original_dst(self) -> bool:
+        """Whether calls go to the address that the application asked for."""
+        return self.cluster.type is DiscoveryType.ORIGINAL_DST
+
+    def host_at(self, address: Address) -> Host:
+        """A host outside any load assignment (ORIGINAL_DST): the address that the caller asked for."""
+        state = self.state.hosts.get(address)
+        if state is None:
+            self._forget_idle()
+            state = self.state.hosts.setdefault(address, HostState())
+        endpoint = Endpoint(address, hostname=address.host)
+        return Host(endpoint, state, self.cluster.socket_for(endpoint.metadata))
+
+    def _forget_idle(self) -> None:
+        hosts = self.state.hosts
+        if len(hosts) < _CACHED_CHOICES:
+            return
+        for address in [a for a, s in hosts.items() if not s.active_requests]:
+            del hosts[address]
+
+
+@dataclass(slots=True, eq=False)
+class HttpPlan:
+    """A connection manager as calls use it."""
+
+    hcm: HttpConnectionManager
+    filters: tuple[InForce, ...]
+    """Without any override."""
+    inline_routes: RouteTable | None
+    _by_overrides: dict[int, tuple[Overrides, tuple[InForce, ...]]] = field(
+        default_factory=dict[int, tuple[Overrides, tuple[InForce, ...]]]
+    )
+
+    def filters_for(self, overrides: Overrides) -> tuple[InForce, ...]:
+        """The filters in force under a route's overrides, compiled at their first use."""
+        if not overrides:
+            return self.filters
+        known = self._by_overrides.get(id(overrides))
+        if known is None:
+            if len(self._by_overrides) >= _CACHED_CHOICES:
+                self._by_overrides.clear()
+            # The mapping is kept too: its id stays taken while the entry lives.
+            known = (overrides, effective(self.hcm.http_filters, overrides))
+            self._by_overrides[id(overrides)] = known
+        return known[1]
+
+
+@dataclass(slots=True, eq=False)
+class ListenerPlan:
+    """A listener with what its filter chains need to be found and run."""
+
+    listener: Listener
+    by_source: bool
+    chosen: dict[object, FilterChain | None] = field(
+        default_factory=dict[object, FilterChain | None]
+    )
+    http: dict[int, HttpPlan] = field(default_factory=dict[int, HttpPlan])
+
+    def http_plan(self, hcm: HttpConnectionManager) -> HttpPlan:
+        """A connection manager of this listener, compiled at its first use."""
+        known = self.http.get(id(hcm))
+        if known is None:
+            routes = hcm.route_config
+            known = HttpPlan(
+                hcm,
+                effective(hcm.http_filters, NO_OVERRIDES),
+                None if routes is None else RouteTable(routes),
+            )
+            self.http[id(hcm)] = known
+        return known
+
+    def remember(self, key: object, chain: FilterChain | None) -> FilterChain | None:
+        """Cache a choice of chain."""
+        if len(self.chosen) >= _CACHED_CHOICES:
+            self.chosen.clear()
+        self.chosen[key] = chain
+        return chain
+
+
+@dataclass(slots=True, eq=False)
+class LiveState:
+    """Everything that outlives plans, by name."""
+
+    clock: Clock
+    random: Random
+    emit: Emit = silent
+    clusters: dict[str, ClusterState] = field(default_factory=dict[str, ClusterState])
+    compiling: Lock = field(default_factory=Lock)
+    """Held while a cluster's balancer is made; calls that find one made never take it."""
+
+
+@dataclass(slots=True, eq=False)
+class Plan:
+    """One version of everything. A call takes it once and keeps it."""
+
+    version: int
+    snapshot: Snapshot
+    extensions: Extensions
+    live: LiveState
+    by_address: Mapping[tuple[str, int], ListenerPlan]
+    """Outbound listeners."""
+    inbound_by_address: Mapping[tuple[str, int], ListenerPlan]
+    by_name: Mapping[str, ListenerPlan]
+    virtual_outbound: ListenerPlan | None
+    virtual_inbound: ListenerPlan | None
+    only_outbound: ListenerPlan | None
+    """The listener that takes everything where no control plane speaks of addresses."""
+    names: NameTable | None
+    _routes: dict[str, RouteTable] = field(default_factory=dict[str, RouteTable])
+    _clusters: dict[str, ClusterPlan] = field(default_factory=dict[str, ClusterPlan])
+
+    def routes(self, http: HttpPlan) -> RouteTable | Absent | None:
+        """The route table of a connection manager; None while it has not arrived."""
+        if http.inline_routes is not None:
+            return http.inline_routes
+        name = http.hcm.rds_name
+        known = self._routes.get(name)
+        if known is not None:
+            return known
+        found = self.snapshot.routes.get(name)
+        if isinstance(found, RouteConfiguration):
+            return self._routes.setdefault(name, RouteTable(found))
+        return found
+
+    def cluster(self, name: str) -> ClusterPlan | None:
+        """A cluster, compiled at its first use; None when there is none (flag NC)."""
+        known = self._clusters.get(name)
+        if known is None:
+            cluster = self.snapshot.clusters.get(name)
+            if not isinstance(cluster, Cluster):
+                return None
+            known = self._clusters.setdefault(name, _cluster_plan(cluster, self.snapshot, self.live))
+        return known
+
+    def addresses_of(self, host: str) -> tuple[str, ...]:
+        """Addresses under which the mesh knows a host; an IP literal is its own."""
+        if is_ip(host):
+            return (host,)
+        if self.names is None:
+            return ()
+        return self.names.addresses(host, self.extensions.namespace, self.extensions.dns_domain)
+
+    def refusal_of(self, listener: str) -> str | None:
+        """Why a listener that was asked for by name will not come; None while it may."""
+        found = self.snapshot.listeners.get(listener)
+        return found.reason if isinstance(found, Bad | Missing) else None
+
+
+def compile_plan(
+    snapshot: Snapshot, extensions: Extensions, live: LiveState, previous: Plan | None = None
+) -> Plan:
+    """A plan for a snapshot. What did not change since `previous` is taken over as it is.
+
+    Everything that can fail has failed before: parsers raise ConfigError, this does not.
+    """
+    by_name = {
+        name: _listener_plan(listener, previous)
+        for name, listener in snapshot.listeners.items()
+        if isinstance(listener, Listener)
+    }
+    outbound = [p for p in by_name.values() if not _is_inbound(p.listener)]
+    inbound = [p for p in by_name.values() if _is_inbound(p.listener)]
+    plan = Plan(
+        version=snapshot.version,
+        snapshot=snapshot,
+        extensions=extensions,
+        live=live,
+        by_address=_addresses(outbound),
+        inbound_by_address=_addresses(inbound),
+        by_name=by_name,
+        virtual_outbound=_virtual(outbound),
+        virtual_inbound=_virtual(inbound),
+        only_outbound=outbound[0] if len(outbound) == 1 else None,
+        names=snapshot.name_table,
+    )
+    if previous is not None:
+        _take_over(plan, previous)
+    return plan
+
+
+def _is_inbound(listener: Listener) -> bool:
+    return listener.traffic_direction == "INBOUND"
+
+
+def _virtual(plans: Iterable[ListenerPlan]) -> ListenerPlan | None:
+    """The listener to which captured connections come (virtualOutbound, virtualInbound)."""
+    return next((p for p in plans if p.listener.is_virtual), None)
+
+
+def _addresses(plans: Iterable[ListenerPlan]) -> dict[tuple[str, int], ListenerPlan]:
+    found: dict[tuple[str, int], ListenerPlan] = {}
+    for plan in plans:
+        for address in plan.listener.addresses:
+            found.setdefault((address.host, address.port), plan)
+    return found
+
+
+def _listener_plan(listener: Listener, previous: Plan | None) -> ListenerPlan:
+    before = None if previous is None else previous.by_name.get(listener.name)
+    if before is not None and before.listener is listener:
+        return before
+    return ListenerPlan(listener, uses_source(listener.filter_chains))
+
+
+def _take_over(plan: Plan, previous: Plan) -> None:
+    """Keep compiled tables whose source is the same object, and bring live balancers up to date."""
+    for name, table in previous._routes.items():
+        if plan.snapshot.routes.get(name) is table.config:
+            plan._routes[name] = table
+    for name in previous._clusters:
+        if plan.cluster(name) is None:
+            _drop_idle(plan.live, name)
+
+
+def _drop_idle(live: LiveState, name: str) -> None:
+    """Forget the state of a vanished cluster when nothing is in flight."""
+    state = live.clusters.get(name)
+    if state is not None and not any(h.active_requests for h in state.hosts.values()):
+        del live.clusters[name]
+
+
+def _cluster_plan(cluster: Cluster, snapshot: Snapshot, live: LiveState) -> ClusterPlan:
+    assignment = cluster.load_assignment or snapshot.load_assignments.get(cluster.eds_name)
+    if not isinstance(assignment, LoadAssignment):
+        assignment = None
+    with live.compiling:
+        state = live.clusters.get(cluster.name)
+        if state is None:
+            state = live.clusters.setdefault(cluster.name, ClusterState(Breakers(cluster)))
+        if snapshot.version >= state.version and (
+            state.cluster is not cluster or state.assignment is not assignment
+        ):
+            _bring_up_to_date(state, cluster, assignment, live)
+        state.version = max(state.version, snapshot.version)
+    return ClusterPlan(cluster, state)
+
+
+def _bring_up_to_date(
+    state: ClusterState, cluster: Cluster, assignment: LoadAssignment | None, live: LiveState
+) -> None:
+    """New endpoints, limits and settings; counts, ejections and rotations stay."""
+    endpoints = () if assignment is None else assignment.endpoints
+    current = {e.address: state.hosts.get(e.address) or HostState() for e in endpoints}
+    hosts = tuple(
+        Host(e, current[e.address], cluster.socket_for(e.metadata)) for e in endpoints
+    )
+    in_flight = {a: s for a, s in state.hosts.items() if s.active_requests and a not in current}
+    state.breakers.update(cluster.circuit_breakers)
+    _update_outlier(state, cluster, live)
+    if state.outlier is not None:
+        state.outlier.set_hosts(host.state for host in hosts)
+    if cluster.type is not DiscoveryType.ORIGINAL_DST:
+        state.balancer = build(
+            cluster,
+            hosts,
+            state.balancer,
+            live.clock,
+            live.random,
+            assignment=assignment,
+            health=state.outlier or STEADY,
+        )
+    state.hosts = current | in_flight
+    state.cluster = cluster
+    state.assignment = assignment
+
+
+def _update_outlier(state: ClusterState, cluster: Cluster, live: LiveState) -> None:
+    config = cluster.outlier_detection
+    if config is None:
+        if state.outlier is not None:
+            state.outlier.close()
+        state.outlier = None
+    elif state.outlier is None:
+        state.outlier = OutlierDetector(config, live.random, live.clock.monotonic())
+    else:
+        state.outlier.update(config)

@@ -1,0 +1,112 @@
+"""Local replies as responses: what Envoy's sendLocalReply makes of them."""
+
+from urllib.parse import quote
+
+from meshsdk.call.context import CallContext
+from meshsdk.call.headers import Headers
+from meshsdk.call.message import LocalReply, Request, Reset, ResetReason, Response
+
+# Envoy, Http::Utility::httpToGrpcStatus; every other status is UNKNOWN.
+_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+_UNKNOWN = 2
+# RFC 3986 unreserved and what gRPC leaves as it is in grpc-message: all printable but '%'.
+_PLAIN_MESSAGE = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
+
+_FLAG_OF_RESET = {
+    ResetReason.CONNECT_FAILURE: "UF",
+    ResetReason.CONNECT_TIMEOUT: "UF",
+    ResetReason.TLS_FAILURE: "UF",
+    ResetReason.LOCAL_RESET: "LR",
+    ResetReason.REMOTE_RESET: "UR",
+    ResetReason.REFUSED_STREAM: "UR",
+    ResetReason.CONNECTION_TERMINATION: "UC",
+    ResetReason.PROTOCOL_ERROR: "UPE",
+    ResetReason.OVERFLOW: "UO",
+    ResetReason.PER_TRY_TIMEOUT: "UT",
+    ResetReason.PER_TRY_IDLE_TIMEOUT: "UT",
+    ResetReason.TIMEOUT: "UT",
+}
+_TIMEOUT_DETAILS = {
+    ResetReason.PER_TRY_TIMEOUT: "upstream_per_try_timeout",
+    ResetReason.PER_TRY_IDLE_TIMEOUT: "upstream_per_try_idle_timeout",
+    ResetReason.TIMEOUT: "response_timeout",
+}
+_SEEN_AS_CONNECT_FAILURE = frozenset({ResetReason.TLS_FAILURE})
+
+NO_CLUSTER = "cluster_not_found"
+NO_ROUTE = LocalReply(404, flags=("NR",), details="route_not_found")
+NO_ROUTE_CONFIGURATION = LocalReply(404, flags=("NR",), details="route_configuration_not_found")
+NO_HEALTHY_UPSTREAM = LocalReply(
+    503, b"no healthy upstream", flags=("UH",), details="no_healthy_upstream"
+)
+UPSTREAM_TIMEOUT = LocalReply(
+    504, b"upstream request timeout", flags=("UT",), details="response_timeout"
+)
+
+
+def not_built(what: str) -> LocalReply:
+    """A call met configuration whose code does not exist: it fails by that name."""
+    return LocalReply(
+        500, f"meshsdk: {what} is not built".encode(), details=f"meshsdk_not_built{{{what}}}"
+    )
+
+
+def no_cluster(status: int) -> LocalReply:
+    """The route names a cluster that does not exist."""
+    return LocalReply(status, flags=("NC",), details=NO_CLUSTER)
+
+
+def of_reset(reset: Reset, retried: bool) -> LocalReply:
+    """What the caller gets when the last attempt brought no response (Envoy, onUpstreamReset)."""
+    flag = _FLAG_OF_RESET[reset.reason]
+    timeout = _TIMEOUT_DETAILS.get(reset.reason)
+    if timeout is not None:
+        return LocalReply(504, b"upstream request timeout", flags=(flag,), details=timeout)
+    reason = reset.reason
+    if reason in _SEEN_AS_CONNECT_FAILURE:
+        reason = ResetReason.CONNECT_FAILURE
+    kind = "retried and the latest reset reason" if retried else "reset reason"
+    body = f"upstream connect error or disconnect/reset before headers. {kind}: {reason.value}"
+    text = f"{reason.value}|{reset.detail}" if reset.detail else reason.value
+    details = f"upstream_reset_before_response_started{{{text.replace(' ', '_')}}}"
+    headers = (("x-envoy-overloaded", "true"),) if reason is ResetReason.OVERFLOW else ()
+    return LocalReply(503, body.encode(), headers, (flag,), details)
+
+
+def is_grpc(request: Request) -> bool:
+    """Whether the caller expects its answer as a gRPC status."""
+    content_type = request.headers.get("content-type")
+    if content_type is None or not content_type.startswith("application/grpc"):
+        return False
+    return content_type == "application/grpc" or content_type[16] in "+;"
+
+
+def to_response(reply: LocalReply, request: Request, context: CallContext) -> Response:
+    """The response for a local reply; sets the call's flags and details."""
+    for flag in reply.flags:
+        context.flag(flag)
+    context.details = reply.details
+    if is_grpc(request):
+        return _grpc_response(reply)
+    pairs = [(name, value) for name, value in reply.headers]
+    names = {name for name, _ in pairs}
+    body = reply.body
+    if body:
+        pairs.insert(0, ("content-length", str(len(body))))
+        if "content-type" not in names:
+            pairs.insert(1, ("content-type", "text/plain"))
+    if request.method == "HEAD":
+        body = b""
+    return Response(reply.status, Headers(pairs), body)
+
+
+def _grpc_response(reply: LocalReply) -> Response:
+    status = reply.grpc_status
+    if status is None:
+        status = _GRPC_OF_HTTP.get(reply.status, _UNKNOWN)
+    pairs = [("content-type", "application/grpc"), ("grpc-status", str(status))]
+    if reply.body:
+        message = reply.body.decode("utf-8", "replace")
+        pairs.append(("grpc-message", quote(message, safe=_PLAIN_MESSAGE)))
+    kept = [(n, v) for n, v in reply.headers if n not in ("content-type", "content-length")]
+    return Response(200, Headers((*pairs, *kept)))
