@@ -1,7 +1,7 @@
 """Listener (LDS): addresses, and the filter chains behind them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from meshsdk.call.address import Address
@@ -11,6 +11,7 @@ from meshsdk.config.reader import Reader
 from meshsdk.errors import ConfigError, UnknownExtensionError
 from meshsdk.resources import filter_chain, hcm, listener_filters, tcp_proxy, tls_fields
 from meshsdk.resources.address import parse_address
+from meshsdk.resources.extension_config import ExtensionConfig
 from meshsdk.resources.filter_chain import FilterChain, parse_filter_chain
 from meshsdk.resources.filter_chain_match import (
     FILTER_CHAIN_MATCH,
@@ -18,11 +19,13 @@ from meshsdk.resources.filter_chain_match import (
     check_distinct,
 )
 from meshsdk.resources.hcm import HttpConnectionManager, parse_hcm
+from meshsdk.resources.http_filters import Discovery, NamedFilter, NoFilterConfig
 from meshsdk.resources.listener_filters import (
     NO_LISTENER_FILTERS,
     ListenerFilters,
     parse_listener_filters,
 )
+from meshsdk.resources.tcp_proxy import TcpProxy
 
 __all__ = ["TABLES", "TYPE_URL", "FilterChain", "FilterChainMatch", "Listener", "parse"]
 
@@ -133,8 +136,18 @@ class Listener:
 
     @property
     def reports(self) -> tuple[tuple[str, str], ...]:
-        """Path and reason of what was skipped."""
-        return tuple(report for one in self.connection_managers() for report in one.reports)
+        """Path and reason of what was skipped or has no code yet."""
+        reports: list[tuple[str, str]] = []
+        missing = list(self.not_built)
+        for manager in self.connection_managers():
+            reports.extend(manager.reports)
+            missing.extend(manager.not_built)
+            if manager.route_config is not None:
+                missing.extend(manager.route_config.not_built)
+        for chain in self.chains():
+            if isinstance(chain.terminal, TcpProxy):
+                missing.extend(chain.terminal.not_built)
+        return (*reports, *((path, "not built") for path in missing))
 
 
 def parse(reader: Reader, extensions: Extensions) -> Listener:
@@ -182,6 +195,41 @@ def _addresses(reader: Reader) -> tuple[Address, ...]:
         holders.append(entry.required_message("address"))
     found = [None if holder is None else parse_address(holder) for holder in holders]
     return tuple(address for address in found if address is not None)
+
+
+def resolve(listener: Listener, configs: Mapping[str, ExtensionConfig]) -> Listener:
+    """The listener with its discovered filters in place; a filter without config answers 500."""
+
+    def resolved(manager: HttpConnectionManager) -> HttpConnectionManager:
+        filters = tuple(
+            f if f.discovery is None else _discovered(f, f.discovery, configs.get(f.name))
+            for f in manager.http_filters
+        )
+        return replace(manager, http_filters=filters)
+
+    def resolved_chain(chain: FilterChain) -> FilterChain:
+        if isinstance(chain.terminal, HttpConnectionManager):
+            return replace(chain, terminal=resolved(chain.terminal))
+        return chain
+
+    api, default = listener.api_listener, listener.default_filter_chain
+    return replace(
+        listener,
+        api_listener=None if api is None else resolved(api),
+        filter_chains=tuple(resolved_chain(chain) for chain in listener.filter_chains),
+        default_filter_chain=None if default is None else resolved_chain(default),
+    )
+
+
+def _discovered(
+    entry: NamedFilter, discovery: Discovery, config: ExtensionConfig | None
+) -> NamedFilter:
+    if config is not None and config.type_url.rpartition("/")[2] in discovery.type_urls:
+        skipped = "" if config.filter is not None else f"no HTTP filter takes {config.type_url}"
+        return replace(entry, filter=config.filter, type_url=config.type_url, skipped=skipped)
+    if config is None and discovery.has_default:
+        return replace(entry, filter=discovery.default, skipped="the default config has no effect")
+    return replace(entry, filter=NoFilterConfig(entry.name))
 
 
 def check_update(previous: Listener, new: Listener) -> ConfigError | None:

@@ -1,7 +1,6 @@
 """Which other resources a resource names, and how long each may be waited for."""
 
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
 
 from meshsdk.config.reader import Reader
 from meshsdk.resources import (
@@ -15,20 +14,10 @@ from meshsdk.resources.cluster import Cluster
 from meshsdk.resources.config_source import ADS, ConfigSource, parse_config_source
 from meshsdk.resources.hcm import HttpConnectionManager
 from meshsdk.resources.listener import Listener
+from meshsdk.resources.resource_type import Reference
 from meshsdk.resources.route_configuration import RouteConfiguration
 from meshsdk.resources.tcp_proxy import TcpProxy
 from meshsdk.resources.tls import secrets
-
-CLUSTER_WAIT: Final = 15.0  # seconds that a route waits for a cluster that is new to it
-
-
-class Reference(NamedTuple):
-    """A resource by type and name."""
-
-    type_url: str
-    name: str
-    timeout: float | None = CLUSTER_WAIT
-    """Seconds after which it is given up; None: never."""
 
 
 def of_listener(listener: object, reader: Reader) -> Iterable[Reference]:
@@ -95,9 +84,3 @@ def _eds_source(reader: Reader) -> ConfigSource:
     eds = reader.message("eds_cluster_config")
     source = None if eds is None else eds.message("eds_config")
     return ADS if source is None else parse_config_source(source)
-
-
-def of_nothing(value: object, reader: Reader) -> Iterable[Reference]:
-    """Resources that name no others."""
-    del value, reader
-    return ()
