@@ -5,6 +5,7 @@ grpcio has no types; this is the one place that says so.
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -90,7 +91,8 @@ class GrpcServer:
         untyped: Any = grpc
         handlers: dict[str, object] = {}
         for name, stream in (streams or {}).items():
-            handlers[name] = untyped.stream_stream_rpc_method_handler(_with_call(stream))
+            behaviour = _with_call(_until_the_call_ends(stream))
+            handlers[name] = untyped.stream_stream_rpc_method_handler(behaviour)
         for name, unary in (unaries or {}).items():
             handlers[name] = untyped.unary_unary_rpc_method_handler(_with_call(unary))
         handler = untyped.method_handlers_generic_handler(service, handlers)
@@ -117,6 +119,15 @@ class GrpcServer:
 
 def _with_call(behaviour: Callable[[Any, ServerCall], Any]) -> Callable[[Any, Any], Any]:
     return lambda request, context: behaviour(request, ServerCall(context))
+
+
+def _until_the_call_ends(behaviour: StreamBehaviour) -> StreamBehaviour:
+    def requests(raw: Iterator[bytes]) -> Iterator[bytes]:
+        # A client that is gone ends the requests too: who reads them has nothing to catch.
+        with suppress(grpc.RpcError):
+            yield from raw
+
+    return lambda raw, call: behaviour(requests(raw), call)
 
 
 def _credentials(tls: ServerTls) -> Any:
