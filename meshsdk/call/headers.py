@@ -1,6 +1,6 @@
 """Header fields of one message: ordered, lower-case names, octets seen as latin-1 text."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Sequence
 from typing import TypeAlias
 
 Pair: TypeAlias = tuple[str, str]
@@ -74,6 +74,10 @@ class Headers:
     def values(self, name: str) -> tuple[str, ...]:
         """Every value of a field, in order; empty when absent."""
         return self._lookup().get(name, ())
+
+    def names(self) -> KeysView[str]:
+        """The names of all fields, each once."""
+        return self._lookup().keys()
 
     def __contains__(self, name: object) -> bool:
         return name in self._lookup()

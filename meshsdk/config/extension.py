@@ -92,6 +92,8 @@ class Extensions:
     namespace: str = ""
     """Ours, and our cluster's DNS domain: what short host names are completed with."""
     dns_domain: str = ""
+    local_address: str = "127.0.0.1"
+    """This machine's own address: what X-Forwarded-For tells of a caller on loopback."""
 
 
 @dataclass(frozen=True, slots=True)

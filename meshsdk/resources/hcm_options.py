@@ -117,6 +117,8 @@ class HcmOptions:
     """Runtime key envoy.reloadable_features.http_reject_path_with_fragment; else it is cut off."""
     compat: Compat = "strict"
     """`envoy` switches off what the threat model's section 12 adds to Envoy's own refusals."""
+    local_address: str = "127.0.0.1"
+    """This machine's own, for X-Forwarded-For of callers on loopback."""
     not_built: tuple[str, ...] = ()
 
     def allows_upgrade(self, upgrade_type: str) -> bool:
@@ -269,6 +271,7 @@ def parse_hcm_options(reader: Reader, extensions: Extensions) -> HcmOptions:
         max_stream_duration=common.optional_duration("max_stream_duration"),
         reject_fragment=_runtime_flag(extensions, _FRAGMENT_KEY),
         compat=extensions.compat,
+        local_address=extensions.local_address,
         not_built=(
             *check(common, COMMON_HTTP_PROTOCOL_OPTIONS),
             *check(http1, HTTP1_PROTOCOL_OPTIONS),

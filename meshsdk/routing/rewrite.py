@@ -1,0 +1,97 @@
+"""Rewriting path and host of a request as its route says."""
+
+from dataclasses import replace
+from typing import assert_never
+
+from meshsdk.call.context import CallContext
+from meshsdk.call.message import Request
+from meshsdk.matching.path import without_query
+from meshsdk.resources.format_commands import Values
+from meshsdk.resources.path_rewrite import (
+    FormatRewrite,
+    HostFormat,
+    HostFromHeader,
+    HostFromPath,
+    HostLiteral,
+    HostOfEndpoint,
+    HostRewrite,
+    PathRewrite,
+    PrefixRewrite,
+    RegexRewrite,
+    TemplateRewrite,
+)
+from meshsdk.resources.route_match import RouteMatch
+
+ORIGINAL_PATH = "x-envoy-original-path"
+ORIGINAL_HOST = "x-envoy-original-host"
+_FORWARDED_HOST = "x-forwarded-host"
+_MISSING = "-"
+
+
+def rewritten_path(
+    request: Request, rewrite: PathRewrite, match: RouteMatch, context: CallContext
+) -> str:
+    """The new `:path`, with the query as it was."""
+    path = request.path
+    bare = without_query(path)
+    rest = path[len(bare) :]
+    match rewrite:
+        case PrefixRewrite(text):
+            return f"{text}{bare[len(match.matched(bare)) :]}{rest}"
+        case RegexRewrite(substitution):
+            return substitution.apply(bare) + rest
+        case TemplateRewrite(template_rewrite):
+            variables = None if match.template is None else match.template.variables(bare)
+            return path if variables is None else template_rewrite.apply(variables) + rest
+        case FormatRewrite(text):
+            return text.render(Values(context, request), _MISSING) + rest
+        case _:
+            assert_never(rewrite)
+
+
+def rewrite_path(
+    request: Request, rewrite: PathRewrite, match: RouteMatch, context: CallContext
+) -> Request:
+    """The request with its new path; the old one is told upstream."""
+    path = rewritten_path(request, rewrite, match, context)
+    headers = request.headers.set(ORIGINAL_PATH, request.path)
+    return replace(request, path=path, headers=headers)
+
+
+def rewrite_host(
+    request: Request,
+    rewrite: HostRewrite,
+    append_x_forwarded_host: bool,
+    context: CallContext,
+    endpoint: str = "",
+) -> Request:
+    """The request with its new authority; `endpoint` is the host name of the chosen endpoint."""
+    match rewrite:
+        case HostLiteral(text):
+            host = text
+        case HostFromHeader(name):
+            host = (request.field(name) or ("",))[0]
+        case HostFromPath(substitution):
+            host = substitution.apply(without_query(request.path))
+        case HostFormat(text):
+            host = text.render(Values(context, request), _MISSING)
+        case HostOfEndpoint():
+            host = endpoint
+        case _:
+            assert_never(rewrite)
+    return with_authority(request, host, append_x_forwarded_host) if host else request
+
+
+def with_authority(request: Request, host: str, append_x_forwarded_host: bool) -> Request:
+    """Envoy, Http::Utility::updateAuthority."""
+    headers = request.headers
+    before = request.authority
+    if append_x_forwarded_host and before:
+        known = ",".join(headers.values(_FORWARDED_HOST))
+        if not known:
+            headers = headers.set(_FORWARDED_HOST, before)
+        elif known.rsplit(",", 1)[-1] != before:
+            headers = headers.set(_FORWARDED_HOST, f"{known},{before}")
+    if before:
+        headers = headers.set(ORIGINAL_HOST, before)
+    return replace(request, authority=host, headers=headers)
