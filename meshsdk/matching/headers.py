@@ -125,6 +125,9 @@ def _value(reader: Reader, kind: str | None) -> ValueMatcher | None:
     match kind:
         case None | "present_match":
             return None
+        case "exact_match" if not reader.string("exact_match"):
+            # Observed: the deprecated field, set but empty, asks only whether the header is there.
+            return None
         case "range_match":
             bounds = reader.required_message("range_match")
             check(bounds, _RANGE_TABLE)

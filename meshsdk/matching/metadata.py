@@ -113,15 +113,15 @@ class Boolean:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """Whether there is a value at all."""
+    """A value of any kind, null too; `present_match: false` matches nothing (observed)."""
 
     wanted: bool
 
     def matches(self, value: object) -> bool:
-        return (value is not MISSING) is self.wanted
+        return self.wanted and value is not MISSING
 
     def describe(self) -> str:
-        return "present" if self.wanted else "absent"
+        return "present" if self.wanted else "never"
 
 
 @dataclass(frozen=True, slots=True)

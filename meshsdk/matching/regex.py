@@ -59,11 +59,13 @@ class Substitution:
     """A compiled RegexMatchAndSubstitute."""
 
     search: Search
-    rewrite: tuple[str | int, ...]
-    """Text, and groups by number."""
+    rewrite: tuple[str | int, ...] | None
+    """Text, and groups by number; None replaces nothing."""
 
     def apply(self, value: str) -> str:
         """The value with every match replaced, as RE2::GlobalReplace does it."""
+        if self.rewrite is None:
+            return value
         out: list[str] = []
         at = 0
         last_end = -1
@@ -103,12 +105,12 @@ def compile_regex(pattern: str, path: str) -> Regex:
 
 
 def compile_substitution(pattern: str, rewrite: str, path: str) -> Substitution:
-    """The substitution, or ConfigError as `compile_regex`; also for a rewrite that RE2 refuses."""
+    """The substitution, or ConfigError as `compile_regex`."""
     try:
         search, groups = _compile_search(pattern, find_re2())
         return Substitution(search, _parse_rewrite(rewrite, groups))
     except RefusedError as error:
-        raise ConfigError(path, f"RE2 refuses {pattern!r}, {rewrite!r}: {error}") from None
+        raise ConfigError(path, f"RE2 refuses {pattern!r}: {error}") from None
     except UnprovedError as error:
         raise ConfigError(path, f"{pattern!r} {_UNPROVED.format(error)}") from None
 
@@ -163,26 +165,33 @@ def _python_search(compiled: re.Pattern[str]) -> Search:
     return search
 
 
-def _parse_rewrite(rewrite: str, groups: int) -> tuple[str | int, ...]:
-    r"""Text and group numbers; `\0` to `\9` are groups, `\\` is a backslash (RE2 knows no other)."""
+def _parse_rewrite(rewrite: str, groups: int) -> tuple[str | int, ...] | None:
+    r"""Text and group numbers; `\0` to `\9` are groups, `\\` is a backslash.
+
+    Envoy takes what RE2 cannot use (observed): a group too many replaces nothing (None), and what
+    follows any other backslash is lost.
+    """
     parts: list[str | int] = []
-    text, *escaped = rewrite.split("\\")
-    rest = iter(escaped)
-    for piece in rest:
-        if piece and piece[0] in "0123456789":
-            group = int(piece[0])
-            if group > groups:
-                raise RefusedError(f"group {group} of {groups} in the substitution")
-            parts += [text, group]
-            text = piece[1:]
-        elif not piece:
-            following = next(rest, None)
-            if following is None:
-                raise RefusedError("a backslash ends the substitution")
-            text += "\\" + following
+    text = ""
+    at = 0
+    while at < len(rewrite):
+        c = rewrite[at]
+        following = rewrite[at + 1 : at + 2]
+        if c != "\\":
+            text += c
+            at += 1
+        elif following == "\\":
+            text += c
+            at += 2
+        elif following and following in "0123456789":
+            parts += [text, int(following)]
+            text = ""
+            at += 2
         else:
-            raise RefusedError(f"\\{piece[0]} in the substitution")
+            break
     parts.append(text)
+    if any(isinstance(part, int) and part > groups for part in parts):
+        return None
     return tuple(part for part in parts if part != "")
 
 

@@ -1,0 +1,187 @@
+"""What a set of policies decides, and the index that spares most of them the question."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol, TypeAlias
+
+from meshsdk.call.message import LocalReply, Request
+from meshsdk.config.fields import check
+from meshsdk.config.reader import Reader
+from meshsdk.filters.rbac_leaves import peer_values, policy_path
+from meshsdk.filters.rbac_nodes import And, Dimension, Facts, Test, compile_node, keys_of, simplify
+from meshsdk.filters.rbac_rules import RBAC_TABLE, Policy, Scope, parse_policy
+
+ActionName: TypeAlias = Literal["ALLOW", "DENY", "LOG"]
+ACTIONS: Final[Mapping[str, ActionName]] = {"ALLOW": "ALLOW", "DENY": "DENY", "LOG": "LOG"}
+_INDEXED: Final = 4
+"""Policies that must have a key before an index of them pays."""
+_SPACES: Final = {ord(space): "_" for space in " \t\n\v\f\r"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A decision, ready to be used: made once per policy."""
+
+    allowed: bool
+    policy: str
+    """Empty: none matched."""
+    metadata: Mapping[str, object]
+    """What is published under the filter's namespace."""
+    log_hint: bool | None = None
+    """`access_log_hint` where the action is LOG."""
+
+    @property
+    def details(self) -> str:
+        """%RESPONSE_CODE_DETAILS% of a denial; blanks would break the columns of access logs."""
+        name = self.policy.translate(_SPACES) or "none"
+        return f"rbac_access_denied_matched_policy[{name}]"
+
+    def reply(self) -> LocalReply:
+        """The answer to a denied request."""
+        return LocalReply.denied(self.details)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The metadata keys under which an engine publishes."""
+
+    result: str
+    policy: str
+    is_shadow: bool = False
+
+    @classmethod
+    def of(cls, prefix: str, mode: Literal["enforced", "shadow"]) -> "Names":
+        """The keys of one mode behind the configured statistics prefix (observed)."""
+        return cls(
+            f"{prefix}{mode}_engine_result", f"{prefix}{mode}_effective_policy_id", mode == "shadow"
+        )
+
+    def ruling(self, allowed: bool, policy: str, log_hint: bool | None = None) -> Ruling:
+        """A ruling with its metadata."""
+        metadata: dict[str, object] = {self.result: "allowed" if allowed else "denied"}
+        if policy:
+            metadata[self.policy] = policy
+        return Ruling(allowed, policy, metadata, None if self.is_shadow else log_hint)
+
+
+class Engine(Protocol):
+    """Rules or a matcher, compiled."""
+
+    def decide(self, request: Request, facts: Facts) -> Ruling:
+        """The ruling on a request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RuleEngine:
+    """One action and its policies: the first in byte order of names that matches has decided."""
+
+    action: ActionName
+    policies: tuple[Policy, ...]
+    tests: tuple[Test, ...]
+    on_match: tuple[Ruling, ...]
+    on_none: Ruling
+    index: "PolicyIndex | None" = field(default=None)
+
+    def decide(self, request: Request, facts: Facts) -> Ruling:
+        index = self.index
+        tests = self.tests
+        if index is None:
+            for i, test in enumerate(tests):
+                if test(request, facts):
+                    return self.on_match[i]
+            return self.on_none
+        candidates = index.candidates(request, facts)
+        while candidates:
+            lowest = candidates & -candidates
+            i = lowest.bit_length() - 1
+            if tests[i](request, facts):
+                return self.on_match[i]
+            candidates ^= lowest
+        return self.on_none
+
+
+def compile_rules(action: ActionName, policies: Iterable[Policy], names: Names) -> RuleEngine:
+    """The engine for some policies."""
+    ordered = tuple(sorted(policies, key=lambda policy: policy.name))
+    allows = action != "DENY"
+    logs = action == "LOG"
+    return RuleEngine(
+        action,
+        ordered,
+        tuple(compile_node(simplify(And((p.permission, p.principal)))) for p in ordered),
+        tuple(names.ruling(allows, p.name, True if logs else None) for p in ordered),
+        names.ruling(action != "ALLOW", "", False if logs else None),
+        build_index(ordered),
+    )
+
+
+def parse_rules(reader: Reader, names: Names, *, strict: bool) -> RuleEngine:
+    """The engine of an envoy.config.rbac.v3.RBAC; `strict` reads a DENY as section 12 of the
+    threat model says."""
+    check(reader, RBAC_TABLE)
+    action = reader.enum("action", ACTIONS, "ALLOW")
+    scope = Scope(widens=strict and action == "DENY", strict=strict)
+    policies = [parse_policy(name, item, scope) for name, item in reader.entries("policies")]
+    return compile_rules(action, policies, names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keyed:
+    """Policies by the value that they require, as bits; `rest` requires none."""
+
+    by_value: Mapping[str, int]
+    rest: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyIndex:
+    """Which policies can match at all. Bit n is the n-th policy in order of names."""
+
+    every: int
+    peer: _Keyed | None
+    path: _Keyed | None
+    method: _Keyed | None
+
+    def candidates(self, request: Request, facts: Facts) -> int:
+        """The policies that the request's peer, path and method leave."""
+        found = self.every
+        keyed = self.peer
+        if keyed is not None:
+            peer = keyed.rest
+            certificate = facts.connection.peer.certificate
+            if certificate is not None:
+                get = keyed.by_value.get
+                for value in peer_values(certificate):
+                    peer |= get(value, 0)
+            found = peer
+        keyed = self.path
+        if keyed is not None and found:
+            found &= keyed.rest | keyed.by_value.get(policy_path(request, facts), 0)
+        keyed = self.method
+        if keyed is not None and found:
+            found &= keyed.rest | keyed.by_value.get(request.method, 0)
+        return found
+
+
+def build_index(policies: Sequence[Policy]) -> PolicyIndex | None:
+    """The index of some policies; None where asking them all is as fast."""
+    peer = _keyed(policies, "peer")
+    path = _keyed(policies, "path")
+    method = _keyed(policies, "method")
+    if peer is None and path is None and method is None:
+        return None
+    return PolicyIndex((1 << len(policies)) - 1, peer, path, method)
+
+
+def _keyed(policies: Sequence[Policy], dimension: Dimension) -> _Keyed | None:
+    by_value: dict[str, int] = {}
+    rest = 0
+    for i, policy in enumerate(policies):
+        keys = keys_of(And((policy.permission, policy.principal)), dimension)
+        if keys is None:
+            rest |= 1 << i
+            continue
+        for key in keys:
+            by_value[key] = by_value.get(key, 0) | 1 << i
+    return _Keyed(by_value, rest) if len(policies) - rest.bit_count() >= _INDEXED else None
