@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from meshsdk.call.endpoint import Host
+from meshsdk.clock import Random
 from meshsdk.config.fields import MessageTable, check, honoured, not_built
 from meshsdk.config.reader import Reader
 from meshsdk.lb_policies.localities import by_locality
@@ -60,7 +61,7 @@ class HashBalancer:
         view = self._view
         if view.version != health.version:
             view = self._view = self._look()
-        drawn = context.random.randrange(1 << 53) if context.hash is None else context.hash
+        drawn = _draw(context.random) if context.hash is None else context.hash
         loads = view.state.loads
         if context.reload is not None:
             loads = context.reload(view.state.availability, loads)
@@ -114,6 +115,11 @@ class HashBalancer:
                 here = [h for h in group.hosts if id(h) in chosen]
                 weights.extend(_normalized(here, group.weight / total))
         return weights
+
+
+def _draw(random: Random) -> int:
+    """64 random bits; one draw of SystemRandom has only 53."""
+    return random.randrange(1 << 32) << 32 | random.randrange(1 << 32)
 
 
 def _normalized(hosts: Sequence[Host], share: float) -> WeightedHosts:

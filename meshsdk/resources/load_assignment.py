@@ -121,16 +121,18 @@ def _overprovisioning(policy: Reader) -> int:
 
 def _drop_overload(policy: Reader) -> DropOverload | None:
     drops = policy.messages("drop_overloads")
-    if not drops:
-        return None
     if len(drops) > 1:
         raise policy.error_at(
             "drop_overloads", f"expected at most one category, found {len(drops)}"
         )
-    share = drops[0].required_message("drop_percentage")
+    return next(map(_drop, drops), None)
+
+
+def _drop(reader: Reader) -> DropOverload:
+    share = reader.required_message("drop_percentage")
     denominator = share.enum("denominator", _DENOMINATORS, "HUNDRED")
     return DropOverload(
-        drops[0].required_string("category"),
+        reader.required_string("category"),
         share.integer("numerator", at_least=0, at_most=denominator),
         denominator,
     )
