@@ -2,7 +2,7 @@
 
 It waits for the client request that means the same as the recorded one (type, names, nonce) and
 then sends the responses that followed it. Between types the order of requests is free, as
-recordings/README says; a type that the client never asks for is left out.
+recordings/README says; what the client never asks for holds up nothing else.
 """
 
 import threading
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, Self
 
 from meshsdk.control_plane.ads_session import EXTENSION_CONFIG, LOAD_ASSIGNMENT, ROUTE_CONFIGURATION
-from meshsdk.wire.ads_codec import METHODS, SERVICE, NodeRequest, decode_request, decode_response
+from meshsdk.wire.ads_codec import METHODS, SERVICE, NodeRequest, decode_request
 from meshsdk.wire.grpc_server import GrpcServer, ServerCall
 from meshsdk.xds.messages import DiscoveryRequest, Variant
 from tests.recordings import Frame, stream
@@ -92,8 +92,9 @@ class Playback:
 
     @property
     def is_over(self) -> bool:
-        """Every type that was asked for has been played to its end."""
-        return all(step.is_done for step in self._steps if step.frame.type_url in self._asked)
+        """Every type that has responses has been played to its end, ACKs included."""
+        answered = {step.frame.type_url for step in self._steps if step.meaning is None}
+        return all(step.is_done for step in self._steps if step.frame.type_url in answered)
 
     def _meaning(self, frame: Frame) -> _Meaning:
         return _Meaning.of(decode_request(frame.raw, self._variant).request, self._variant)
@@ -136,7 +137,7 @@ class RecordedFeed:
         return sum(frame.direction == "in" for frame in self.frames)
 
     def wait_played(self, timeout: float = 10.0) -> bool:
-        """Block until the newest stream has been played to its end, ACKs included."""
+        """Block until the newest stream has been played to its end; False after a mismatch."""
 
         def is_over() -> bool:
             playback = self._playback
@@ -171,10 +172,3 @@ class RecordedFeed:
             if problem is not None:
                 call.abort("INVALID_ARGUMENT", problem)
             yield from due
-
-
-def shown(frame: Frame, variant: Variant) -> str:
-    """A response frame for people: its type, version and names."""
-    response = decode_response(frame.raw, variant)
-    names = ", ".join(str(resource.name) for resource in response.resources)
-    return f"{frame.type_url} {response.version}: {names}"
