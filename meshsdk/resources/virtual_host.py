@@ -60,7 +60,6 @@ VIRTUAL_CLUSTER: Final = MessageTable(
     {**honoured("headers", "name"), "pattern": ignored("Envoy dropped it")},
 )
 TABLES: Final = (VIRTUAL_HOST, VIRTUAL_CLUSTER)
-_OTHER: Final = "other"  # Envoy: the virtual cluster of requests that no other one takes
 
 
 class TlsRequirement(Enum):
@@ -114,13 +113,11 @@ class VirtualHost:
             yield from self.tree.routes
 
     def virtual_cluster(self, request: Request) -> str:
-        """The name of the first virtual cluster that takes a request; empty where there are none."""
-        if not self.virtual_clusters:
-            return ""
+        """The name of the first virtual cluster that takes a request; empty where none does."""
         for cluster in self.virtual_clusters:
             if all(header.matches(request) for header in cluster.headers):
                 return cluster.name
-        return _OTHER
+        return ""
 
 
 def parse_virtual_host(reader: Reader, extensions: Extensions, max_body: int) -> VirtualHost:

@@ -24,6 +24,7 @@ _PORT: Final = "x-forwarded-port"
 _INTERNAL: Final = "x-envoy-internal"
 _EXTERNAL_ADDRESS: Final = "x-envoy-external-address"
 _REQUEST_ID: Final = "x-request-id"
+_ABSOLUTE_FORM: Final = re.compile(r"(?i:https?)://(?:[^/?#@\\]*@)?([^/?#@\\]+)([/?].*)?")
 _PRINTABLE_TAIL: Final = re.compile(r"[!-\"$-~]*")  # a query: visible ASCII less `#`
 
 _FROM_EDGE: Final = frozenset(
@@ -73,6 +74,7 @@ _SPECIAL: Final = frozenset(
         "te",
         "host",
         "via",
+        "cookie",
     }
 )
 """Fields that a connection manager looks at; a request with none of them takes the short way."""
@@ -97,11 +99,16 @@ def canonicalize(
     if isinstance(checked, LocalReply):
         return checked
     request = checked
+    if not request.path.startswith("/"):
+        checked = _origin_form(request, context, strict)
+        if isinstance(checked, LocalReply):
+            return checked
+        request = checked
     if not refusals.is_plain_line(request):
         refusal = refusals.refuse_line(request, strict)
         if refusal is not None:
             return refusal
-    path = _path(request, options, context, strict)
+    path = _path(request, options, strict)
     if isinstance(path, LocalReply):
         return path
     authority = _authority(request, options, context)
@@ -131,21 +138,23 @@ def _one_host(request: Request, strict: bool) -> Request | LocalReply:
     return replace(request, authority=authority, headers=request.headers.without("host"))
 
 
-def _path(
-    request: Request, options: HcmOptions, context: CallContext, strict: bool
-) -> str | LocalReply:
+def _path(request: Request, options: HcmOptions, strict: bool) -> str | LocalReply:
     path = request.path
     mark = path.find("?")
     bare, tail = (path, "") if mark < 0 else (path[:mark], path[mark:])
-    if is_untouched(bare) and (not tail or _PRINTABLE_TAIL.fullmatch(tail)):
+    if (
+        request.method != "CONNECT"
+        and is_untouched(bare)
+        and (not tail or _PRINTABLE_TAIL.fullmatch(tail))
+    ):
         return path
     refusal = refusals.refuse_octets(request, strict)
     if refusal is not None:
         return refusal
-    if request.method == "CONNECT" and not path:
-        return refusals.stricter("target-form") if strict and context.is_inbound else path
-    if not path.startswith("/"):
-        return _no_path(request, context, strict)
+    if not path:
+        return path
+    if request.method == "CONNECT" and request.protocol == "http1":
+        return refusals.BAD_REQUEST
     if "#" in path:
         if options.reject_fragment or strict:
             return refusals.PATH_NORMALIZATION
@@ -174,16 +183,25 @@ def _normalized(
     return bare + tail
 
 
-def _no_path(request: Request, context: CallContext, strict: bool) -> LocalReply:
-    """A target that is not in origin form."""
+def _origin_form(request: Request, context: CallContext, strict: bool) -> Request | LocalReply:
+    """The request whose target is not in origin form: a proxy's absolute-form is taken apart, a
+    CONNECT has no path; strict servers refuse both (`target-form`)."""
     if strict and context.is_inbound:
         return refusals.stricter("target-form")
-    if not request.path:
+    path = request.path
+    http1 = request.protocol == "http1"
+    if request.method == "CONNECT":
+        return replace(request, path="")
+    if not path:
         return refusals.MISSING_PATH
-    asterisk = request.path == "*" and request.method == "OPTIONS"
-    if request.protocol == "http1" and not asterisk:
-        return refusals.BAD_REQUEST
-    return refusals.ABSOLUTE_PATH
+    absolute = _ABSOLUTE_FORM.fullmatch(path) if http1 else None
+    if absolute is not None:
+        target = absolute[2] or "/"
+        if not target.startswith("/"):
+            return refusals.ABSOLUTE_PATH
+        return replace(request, authority=absolute[1], path=target)
+    asterisk = path == "*" and request.method == "OPTIONS"
+    return refusals.BAD_REQUEST if http1 and not asterisk else refusals.ABSOLUTE_PATH
 
 
 def _authority(request: Request, options: HcmOptions, context: CallContext) -> str:
@@ -222,6 +240,8 @@ def _refuse_fields(request: Request, options: HcmOptions) -> LocalReply | None:
     values = "|".join([value for _, value in headers.pairs])
     if not values.isprintable() and any(refusals.has_control(value) for _, value in headers):
         return refusals.BAD_REQUEST
+    if "content-length" in headers and not _is_length(headers):
+        return refusals.BAD_REQUEST
     # Host counts too, as it does in Envoy's map.
     if len(headers) >= options.max_headers_count:
         return refusals.TOO_LARGE
@@ -234,6 +254,18 @@ def _refuse_fields(request: Request, options: HcmOptions) -> LocalReply | None:
     if action is Underscores.REJECT_REQUEST and any("_" in name for name in headers.names()):
         return refusals.BAD_REQUEST
     return None
+
+
+def _is_length(headers: Headers) -> bool:
+    """One Content-Length of digits, and no Transfer-Encoding beside it (request smuggling)."""
+    values = headers.values("content-length")
+    text = values[0]
+    return (
+        len(values) == 1
+        and text.isascii()
+        and text.isdigit()
+        and "transfer-encoding" not in headers
+    )
 
 
 def _fields(
@@ -303,6 +335,9 @@ def _hop_by_hop(request: Request, removed: set[str], put: dict[str, str]) -> Loc
             return refusals.BAD_REQUEST
         if token not in ("te", "upgrade", "close", "keep-alive", "connection"):
             removed.add(token)
+    if request.protocol == "h2" and len(headers.values("cookie")) > 1:
+        # RFC 9113, 8.2.3: crumbs are one field again before anything looks at them.
+        put["cookie"] = "; ".join(headers.values("cookie"))
     if "te" in headers:
         words = {word.strip(" \t") for v in headers.values("te") for word in v.lower().split(",")}
         removed.add("te")

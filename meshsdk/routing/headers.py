@@ -9,6 +9,7 @@ from meshsdk.resources.metadata import Metadata
 from meshsdk.resources.substitution_format import Format
 
 _VIA_UPSTREAM = "via_upstream"
+_OF_THE_BODY = ("content-type", "content-length", "grpc-status", "grpc-message")
 
 
 def in_order(
@@ -55,8 +56,15 @@ def mutate_response(
     route_metadata: Metadata,
     virtual_host_metadata: Metadata,
 ) -> Response:
-    """The response with every level's mutations; `request` is what went upstream."""
+    """The response with every level's mutations; `request` is what went upstream.
+
+    A local reply gets them before what describes its body: such a field stays what a mutation
+    made it, but for gRPC's own (Envoy, Utility::prepareLocalReply).
+    """
     is_local = context.details not in ("", _VIA_UPSTREAM)
+    answer = response.headers
+    if is_local:
+        response = response.with_headers(answer.without(*_OF_THE_BODY))
     for level in levels:
 
         def render(text: Format, left: Headers, response: Response = response) -> str:
@@ -74,4 +82,18 @@ def mutate_response(
         headers = level.apply(response.headers, render)
         if headers is not response.headers:
             response = response.with_headers(headers)
-    return response
+    return response if not is_local else response.with_headers(_described(response.headers, answer))
+
+
+def _described(headers: Headers, answer: Headers) -> Headers:
+    """The mutated fields with those of the local reply's body put back."""
+    is_grpc = (answer.get("content-type") or "").startswith("application/grpc")
+    for name in _OF_THE_BODY:
+        value = answer.get(name)
+        if value is None:
+            continue
+        if name == "content-length" or (is_grpc and name == "content-type"):
+            headers = headers.set(name, value)
+        elif name not in headers:
+            headers = headers.add(name, value)
+    return headers

@@ -62,7 +62,7 @@ def refuse_line(request: Request, strict: bool) -> LocalReply | None:
     authority = request.authority
     if not authority:
         return MISSING_HOST
-    if _AUTHORITY.fullmatch(authority) is None:
+    if _AUTHORITY.fullmatch(authority) is None or (request.protocol == "h2" and "@" in authority):
         return BAD_REQUEST
     if strict and _HOST_PORT.fullmatch(authority) is None:
         return stricter("dup-host" if "," in authority else "host-grammar")
