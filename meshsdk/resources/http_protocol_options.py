@@ -1,6 +1,6 @@
 """HttpProtocolOptions: which HTTP a cluster's connections speak, and how long they live."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from meshsdk.config.fields import MessageTable, check, honoured, ignored, not_built, refused
@@ -149,6 +149,14 @@ class HttpProtocolOptions:
 
 def parse_http_protocol_options(cluster: Reader) -> HttpProtocolOptions:
     """A cluster's protocol options, typed or in the old fields of the cluster itself."""
+    found = _typed_or_legacy(cluster)
+    requests = cluster.optional_integer("max_requests_per_connection")
+    if requests and found.max_requests_per_connection is None:
+        return replace(found, max_requests_per_connection=requests)
+    return found
+
+
+def _typed_or_legacy(cluster: Reader) -> HttpProtocolOptions:
     for name, options in cluster.entries("typed_extension_protocol_options"):
         if options.type_url == TYPE_URL:
             return _typed(options)

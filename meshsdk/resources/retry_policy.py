@@ -97,12 +97,6 @@ _PREVIOUS_PRIORITIES_URL: Final = (
     "type.googleapis.com/envoy.extensions.retry.priority.previous_priorities.v3"
     ".PreviousPrioritiesConfig"
 )
-# Envoy finds these by the name too where an older config has no typed config.
-_BY_NAME: Final = {
-    "envoy.retry_host_predicates.previous_hosts": _PREVIOUS_HOSTS_URL,
-    "envoy.retry_host_predicates.omit_canary_hosts": _OMIT_CANARY_URL,
-}
-
 ResetFormat = Literal["SECONDS", "UNIX_TIMESTAMP"]
 
 
@@ -160,8 +154,8 @@ def parse_retry_policy(reader: Reader) -> RetryPolicy:
     return RetryPolicy(
         retry_on=parse_retry_on(retry_on, HTTP_CONDITIONS | GRPC_CONDITIONS),
         num_retries=reader.integer("num_retries", 1, at_least=0),
-        per_try_timeout=reader.duration("per_try_timeout"),
-        per_try_idle_timeout=reader.duration("per_try_idle_timeout"),
+        per_try_timeout=_not_negative(reader, "per_try_timeout"),
+        per_try_idle_timeout=_not_negative(reader, "per_try_idle_timeout"),
         base_interval=base,
         max_interval=top,
         reset_headers=reset_headers,
@@ -173,10 +167,19 @@ def parse_retry_policy(reader: Reader) -> RetryPolicy:
         omit_canary_hosts=canary,
         omit_host_metadata=metadata,
         # Envoy takes an explicit 0 for unset: the proto field is a plain int64.
-        host_selection_retry_max_attempts=reader.integer("host_selection_retry_max_attempts") or 1,
+        host_selection_retry_max_attempts=max(
+            1, reader.integer("host_selection_retry_max_attempts")
+        ),
         previous_priorities=_retry_priority(reader),
         not_built=tuple(missing),
     )
+
+
+def _not_negative(reader: Reader, name: str) -> float:
+    seconds = reader.duration(name)
+    if seconds < 0:
+        raise reader.error_at(name, f"expected at least 0s, found {seconds:g}s")
+    return seconds
 
 
 def _back_off(policy: Reader) -> tuple[float, float]:
@@ -241,9 +244,7 @@ def _extension_url(item: Reader) -> str:
     check(item, _EXTENSION)
     name = item.required_string("name")
     config = item.typed("typed_config")
-    if config is not None:
-        return config.type_url
-    return _BY_NAME.get(name, name)
+    return name if config is None else config.type_url
 
 
 def _omitted_metadata(item: Reader) -> Mapping[str, object]:

@@ -71,9 +71,10 @@ class Balanced:
         clock: FakeClock | None = None,
         health: Health = STEADY,
         previous: LoadBalancer | None = None,
+        config: Mapping[str, object] | None = None,
         **fields: object,
     ) -> None:
-        self.cluster = parse_cluster(cluster_config(*groups, **fields))
+        self.cluster = parse_cluster({**cluster_config(*groups, **fields), **(config or {})})
         self.clock = clock or FakeClock()
         self.random = random.Random(7)
         assignment = self.cluster.load_assignment

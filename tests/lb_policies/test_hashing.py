@@ -2,6 +2,7 @@
 
 import pytest
 
+from meshsdk.call.endpoint import Host
 from meshsdk.lb_policies.maglev import is_prime
 from meshsdk.lb_policies.murmur import murmur2
 from meshsdk.lb_policies.xxhash import xx64, xx64_python
@@ -12,9 +13,12 @@ ZONES = (
     group(lb_endpoint(21001), lb_endpoint(21002), zone="a", load_balancing_weight=1),
     group(lb_endpoint(21003), lb_endpoint(21004), zone="b", load_balancing_weight=3),
 )
-WEIGHTED = {"common_lb_config": {"locality_weighted_lb_config": {}}}
-RING_64 = {"lb_policy": "RING_HASH", "ring_hash_lb_config": {"minimum_ring_size": 64}}
-MAGLEV_251 = {"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 251}}
+WEIGHTED: dict[str, object] = {"common_lb_config": {"locality_weighted_lb_config": {}}}
+RING_64: dict[str, object] = {
+    "lb_policy": "RING_HASH",
+    "ring_hash_lb_config": {"minimum_ring_size": 64},
+}
+MAGLEV_251: dict[str, object] = {"lb_policy": "MAGLEV", "maglev_lb_config": {"table_size": 251}}
 # The last digit of the port for the keys key-0, key-1 ... as a running Envoy answered.
 RECORDED: list[tuple[str, tuple[dict[str, object], ...], dict[str, object], str]] = [
     ("ring of 64", (FIVE,), RING_64, "254444214323135323414442"),
@@ -29,7 +33,7 @@ RECORDED: list[tuple[str, tuple[dict[str, object], ...], dict[str, object], str]
 def test_keys_find_the_hosts_that_envoy_finds(
     name: str, groups: tuple[dict[str, object], ...], policy: dict[str, object], expected: str
 ) -> None:
-    balanced = Balanced(*groups, **policy)
+    balanced = Balanced(*groups, config=policy)
 
     found = [balanced.pick(hash=xx64(f"key-{i}".encode())) for i in range(len(expected))]
 
@@ -37,8 +41,8 @@ def test_keys_find_the_hosts_that_envoy_finds(
 
 
 def test_the_order_of_endpoints_does_not_change_maglev() -> None:
-    one = Balanced(group(lb_endpoint(1), lb_endpoint(2), lb_endpoint(3)), **MAGLEV_251)
-    other = Balanced(group(lb_endpoint(3), lb_endpoint(1), lb_endpoint(2)), **MAGLEV_251)
+    one = Balanced(group(lb_endpoint(1), lb_endpoint(2), lb_endpoint(3)), config=MAGLEV_251)
+    other = Balanced(group(lb_endpoint(3), lb_endpoint(1), lb_endpoint(2)), config=MAGLEV_251)
 
     keys = [xx64(bytes([i])) for i in range(100)]
 
@@ -46,8 +50,8 @@ def test_the_order_of_endpoints_does_not_change_maglev() -> None:
 
 
 def test_hash_key_metadata_stands_for_the_host() -> None:
-    plain = Balanced(group(labelled(1, hash_key="a"), labelled(2, hash_key="b")), **RING_64)
-    moved = Balanced(group(labelled(11, hash_key="a"), labelled(12, hash_key="b")), **RING_64)
+    plain = Balanced(group(labelled(1, hash_key="a"), labelled(2, hash_key="b")), config=RING_64)
+    moved = Balanced(group(labelled(11, hash_key="a"), labelled(12, hash_key="b")), config=RING_64)
 
     keys = [xx64(bytes([i])) for i in range(50)]
 
@@ -57,7 +61,7 @@ def test_hash_key_metadata_stands_for_the_host() -> None:
 def test_an_ejected_hosts_keys_move_and_come_back() -> None:
     clock = FakeClock()
     health = Ejections()
-    balanced = Balanced(FIVE, clock=clock, health=health, **MAGLEV_251)
+    balanced = Balanced(FIVE, clock=clock, health=health, config=MAGLEV_251)
     keys = [xx64(bytes([i])) for i in range(100)]
     before = [balanced.pick(hash=k) for k in keys]
 
@@ -73,13 +77,14 @@ def test_an_ejected_hosts_keys_move_and_come_back() -> None:
 
 
 def test_a_retry_that_avoids_a_host_gets_another() -> None:
-    balanced = Balanced(FIVE, **RING_64)
+    balanced = Balanced(FIVE, config=RING_64)
     key = xx64(b"key-0")
     first = balanced.balancer.pick(balanced.context(hash=key))
 
-    second = balanced.balancer.pick(
-        balanced.context(hash=key, avoid=lambda host: host is first, reselections=5)
-    )
+    def avoid(host: Host) -> bool:
+        return host is first
+
+    second = balanced.balancer.pick(balanced.context(hash=key, avoid=avoid, reselections=5))
 
     assert first is not None
     assert second is not None
@@ -87,7 +92,7 @@ def test_a_retry_that_avoids_a_host_gets_another() -> None:
 
 
 def test_without_a_hash_a_host_is_drawn() -> None:
-    assert set(Balanced(FIVE, **RING_64).picks(200)) == {21001, 21002, 21003, 21004, 21005}
+    assert set(Balanced(FIVE, config=RING_64).picks(200)) == {21001, 21002, 21003, 21004, 21005}
 
 
 class Ejections:

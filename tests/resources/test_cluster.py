@@ -13,7 +13,7 @@ from meshsdk.resources.circuit_breakers import RetryBudget
 from meshsdk.resources.cluster import Cluster, DiscoveryType
 from tests.lb_policies.clusters import cluster_config, group, lb_endpoint, parse_cluster
 
-EDS = {"eds_config": {"ads": {}}}
+EDS: dict[str, object] = {"eds_config": {"ads": {}}}
 HTTP = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 POLICIES = "type.googleapis.com/envoy.extensions.load_balancing_policies"
 TLS_URL = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
@@ -26,7 +26,7 @@ RAW = {
 
 
 def tls(sni: str) -> dict[str, object]:
-    context = {"@type": TLS_URL, "sni": sni, "common_tls_context": {}}
+    context: dict[str, object] = {"@type": TLS_URL, "sni": sni, "common_tls_context": {}}
     return {"name": "envoy.transport_sockets.tls", "typed_config": context}
 
 
@@ -234,19 +234,13 @@ def test_old_and_new_policy_fields_say_the_same() -> None:
 
 
 def test_the_first_known_policy_of_a_list_counts() -> None:
-    unknown = policy("client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin")
-    known = policy("maglev.v3.Maglev", table_size=251)
-    both = {"policies": [*_policies(unknown), *_policies(known)]}
+    url = f"{POLICIES}.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin"
+    configs = [{"@type": url}, {"@type": f"{POLICIES}.maglev.v3.Maglev", "table_size": 251}]
+    policies = [{"typed_extension_config": {"name": "x", "typed_config": c}} for c in configs]
 
-    found = cluster(load_balancing_policy=both).lb_policy
+    found = cluster(load_balancing_policy={"policies": policies}).lb_policy
 
     assert isinstance(found, Maglev) and found.size == 251
-
-
-def _policies(config: dict[str, object]) -> list[object]:
-    found = config["policies"]
-    assert isinstance(found, list)
-    return found
 
 
 def test_istio_metadata_exchange_is_ignored_and_other_filters_are_reported() -> None:
@@ -269,8 +263,10 @@ def test_traffic_fields_without_code_are_reported_by_name() -> None:
     assert cluster(health_checks=[check]).not_built == ("cluster.health_checks",)
 
 
-STATIC = {"load_assignment": {"cluster_name": "c", "endpoints": [group(lb_endpoint(1))]}}
-ORIGINAL = {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
+STATIC: dict[str, object] = {
+    "load_assignment": {"cluster_name": "c", "endpoints": [group(lb_endpoint(1))]}
+}
+ORIGINAL: dict[str, object] = {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
 # Each was refused by a running Envoy 1.40.
 REFUSED: list[tuple[str, dict[str, object]]] = [
     ("name", {"name": ""}),
