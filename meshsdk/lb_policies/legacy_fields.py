@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from meshsdk.config.fields import Field, MessageTable, honoured
+from meshsdk.config.fields import Field, MessageTable
 from meshsdk.lb_policies import (
     hashing,
     least_request,
@@ -23,10 +23,12 @@ def _same(message: str, table: MessageTable, *names: str) -> MessageTable:
 
 
 TABLES: Final = (
-    MessageTable(
+    _same(
         f"{_CLUSTER}.RingHashLbConfig",
-        # hash_function has other names here; the parser takes both.
-        honoured("minimum_ring_size", "maximum_ring_size", "hash_function"),
+        ring_hash.TABLE,
+        "minimum_ring_size",
+        "maximum_ring_size",
+        "hash_function",
     ),
     _same(f"{_CLUSTER}.MaglevLbConfig", maglev.TABLE, "table_size"),
     _same(
