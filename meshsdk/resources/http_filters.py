@@ -139,7 +139,7 @@ def _check_positions(
     """What we cannot run is not skipped where it may decide who passes (THREATS X2, FEED 1.14)."""
     if extensions.compat != "strict":
         return
-    last = max((i for i, one in enumerate(found) if one.decides_access), default=-1)
+    last = max((i for i, one in enumerate(found) if one.decides_access), default=0)
     for entry, one in zip(entries[:last], found[:last], strict=True):
         if one.is_unknown:
             raise UnknownExtensionError(

@@ -1,6 +1,6 @@
 """An xDS client without its I/O: the ADS machine and the assembler behind one door."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -22,6 +22,7 @@ from meshsdk.xds.ads import AdsMachine
 from meshsdk.xds.assemble import Assembler, Assembly
 from meshsdk.xds.backoff import Backoff
 from meshsdk.xds.messages import DiscoveryRequest, DiscoveryResponse, Variant
+from meshsdk.xds.store import TypeStore
 
 ORDER: Final = (
     CLUSTER,
@@ -69,6 +70,11 @@ class XdsClient:
     def variant(self) -> Variant:
         """What to open the next stream with; changes when a server has no delta."""
         return self._machine.variant
+
+    @property
+    def stores(self) -> Mapping[str, TypeStore]:
+        """What was accepted and refused, by type URL: to look at (CSDS, dumps), not to change."""
+        return self._machine.stores
 
     def connected(self, now: float) -> Update:
         """A new stream is open. Nothing is lost by it: equal bytes are no change."""

@@ -16,6 +16,11 @@ from meshsdk.xds.unknown import judge
 _DIGEST_BYTES: Final = 16
 
 
+def digest(raw: bytes) -> bytes:
+    """What equal bytes are known by."""
+    return blake2b(raw, digest_size=_DIGEST_BYTES).digest()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Accepted:
     """A good version. Its identity is the object: equal configuration stays the same one."""
@@ -71,18 +76,18 @@ class TypeStore:
     def receive(self, name: str, received: Received, extensions: Extensions) -> "Outcome":
         """Take one resource that is named `name`."""
         entry = self.entries.get(name)
-        digest = blake2b(received.raw, digest_size=_DIGEST_BYTES).digest()
+        found = digest(received.raw)
         if entry is not None:
-            known = _known(entry, digest)
+            known = _known(entry, found)
             if known is not None:
                 return known
         else:
             entry = self.entries[name] = Entry()
         previous = entry.good
         try:
-            accepted = _accept(self.kind, received, digest, previous, extensions)
+            accepted = _accept(self.kind, received, found, previous, extensions)
         except ConfigError as error:
-            entry.refused = Refused(digest, _explain(self.kind, name, error))
+            entry.refused = Refused(found, _explain(self.kind, name, error))
             # Its last good version stays; for those who wait for a first one this is news.
             return Outcome(previous is None, entry.refused.error, is_new_error=True)
         cleared = entry.refused is not None or not entry.exists
@@ -133,11 +138,11 @@ class Outcome:
 UNCHANGED: Final = Outcome(False)
 
 
-def _known(entry: Entry, digest: bytes) -> Outcome | None:
+def _known(entry: Entry, found: bytes) -> Outcome | None:
     """The answer for bytes that were seen before, or None."""
-    if entry.refused is not None and entry.refused.digest == digest:
+    if entry.refused is not None and entry.refused.digest == found:
         return Outcome(False, entry.refused.error)
-    if entry.good is None or entry.good.digest != digest:
+    if entry.good is None or entry.good.digest != found:
         return None
     if entry.refused is None:
         return UNCHANGED
@@ -148,20 +153,18 @@ def _known(entry: Entry, digest: bytes) -> Outcome | None:
 def _accept(
     kind: ResourceType,
     received: Received,
-    digest: bytes,
+    found: bytes,
     previous: Accepted | None,
     extensions: Extensions,
 ) -> Accepted:
     if received.type_url != kind.type_url:
         raise ConfigError(kind.root, f"expected {kind.type_url}, found {received.type_url}")
     decoded = received.decode()
-    canonical = blake2b(
-        json.dumps(decoded.data, sort_keys=True).encode(), digest_size=_DIGEST_BYTES
-    ).digest()
+    canonical = digest(json.dumps(decoded.data, sort_keys=True).encode())
     if previous is not None and previous.canonical == canonical:
         return Accepted(
             previous.value,
-            digest,
+            found,
             canonical,
             received.version,
             previous.references,
@@ -176,7 +179,7 @@ def _accept(
             raise refusal
     return Accepted(
         value,
-        digest,
+        found,
         canonical,
         received.version,
         tuple(kind.references(value, reader)),
