@@ -1,5 +1,6 @@
 """`Mesh`: the composition root. Everything else is given what it needs."""
 
+import atexit
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from typing import Literal
 
 from anyio import to_thread
 
-from meshsdk.call.address import AS_FED, AddressMap
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Deliver, Dial, Effect, Flow, Mirror, Send, Sleep
@@ -50,6 +50,9 @@ from meshsdk.runtime.static_feed import StaticFeed
 from meshsdk.runtime.tls import FeedTls
 from meshsdk.telemetry import Emit
 from meshsdk.telemetry.log import log
+from meshsdk.upstream.aio import AsyncUpstream
+from meshsdk.upstream.dialing import AddressMap
+from meshsdk.upstream.sync import SyncUpstream
 
 
 _POLL = 1.0
@@ -74,7 +77,7 @@ class Options:
     emit: Emit = log
     clock: Clock = SystemClock()
     random: Random = SystemRandom()
-    addresses: AddressMap = AS_FED
+    addresses: AddressMap = AddressMap()
     """Where addresses of the feed really are: for tests, and for meshes behind port forwards."""
 
 
@@ -133,6 +136,8 @@ class Mesh:
         self.identity = IdentityKeeper(
             _source(self._identity, options.clock), self.contexts, options.clock, options.emit
         )
+        self.sync_upstream = SyncUpstream(self.tls, options.addresses, options.clock)
+        self.async_upstream = AsyncUpstream(self.tls, options.addresses, options.clock)
         self.feed = self._make_feed(self)
         self.source = Source(self._plan, self.live, self.feed.on_demand)
 
@@ -226,7 +231,8 @@ class Mesh:
         self._closed = True
         self.feed.close()
         self.identity.close()
-        self.upstream.close()
+        self.sync_upstream.close()
+        self.async_upstream.close()
 
     def __enter__(self) -> "Mesh":
         self.start()
@@ -287,12 +293,17 @@ class Mesh:
     # -- calls ------------------------------------------------------------------------------
 
     def outbound(
-        self, request: Request, target: Target, *, wait: float | None = None
+        self,
+        request: Request,
+        target: Target,
+        *,
+        wait: float | None = None,
+        observe: Callable[[CallContext], None] | None = None,
     ) -> Flow[None]:
         """The flow of a call that the application makes; adapters drive it."""
         if not self._started:
             self.start()
-        return outbound(self.source, request, target, wait=wait)
+        return outbound(self.source, request, target, wait=wait, observe=observe)
 
     def inbound(self, request: Request, connection: Connection) -> Flow[None]:
         """The flow of a request that the application's server accepted; adapters drive it."""
@@ -387,3 +398,17 @@ def _credential_files(files: CertificateFiles) -> CredentialFiles:
     return CredentialFiles(
         Path(files.certificate_file), Path(files.key_file), Path(files.root_file)
     )
+
+
+_process: list[Mesh] = []
+_process_lock = Lock()
+
+
+def process_mesh() -> Mesh:
+    """The process-wide `Mesh.connect()`, made at its first use and closed when the process ends."""
+    with _process_lock:
+        if not _process:
+            mesh = Mesh.connect()
+            atexit.register(mesh.close)
+            _process.append(mesh)
+        return _process[0]

@@ -1,7 +1,6 @@
 """Where a socket is."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,27 +17,3 @@ class Address:
 
 
 UNKNOWN = Address("", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class AddressMap:
-    """Where addresses of the feed really are: for tests, and meshes behind port forwards."""
-
-    dial: Mapping[Address, Address] = field(default_factory=dict[Address, Address])
-    """Endpoint as the feed names it, to the socket to connect to."""
-    local: Mapping[Address, Address] = field(default_factory=dict[Address, Address])
-    """Socket that accepted a connection, to the address that the feed's filter chains mean."""
-
-    def to_dial(self, address: Address) -> Address:
-        """The socket for an endpoint."""
-        return self.dial.get(address, address)
-
-    def as_fed(self, address: Address) -> Address:
-        """The feed's address of an accepting socket; one of port alone counts for any host."""
-        found = self.local.get(address)
-        if found is None:
-            found = self.local.get(Address("", address.port), address)
-        return found
-
-
-AS_FED = AddressMap()

@@ -1,0 +1,257 @@
+"""Configuration from a control plane: one thread that decides, one that reads the stream."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+
+from meshsdk import __version__
+from meshsdk.config.bootstrap import Bootstrap, Credentials, Server
+from meshsdk.config.extension import Extensions
+from meshsdk.errors import MeshError
+from meshsdk.flow.plan import LiveState, compile_plan
+from meshsdk.runtime.publisher import Publisher
+from meshsdk.runtime.sleeping import give_way
+from meshsdk.telemetry import PlanPublished, StreamChanged
+from meshsdk.wire.ads_stream import AdsStream, AdsTransport
+from meshsdk.wire.channel import ChannelTls, open_channel
+from meshsdk.xds.client import Receiving, Update, XdsClient
+from meshsdk.xds.messages import DiscoveryResponse, StreamEnded, StreamEvent, Variant
+
+_CLOSE_TIMEOUT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Want:
+    listener: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _FromStream:
+    number: int
+    event: StreamEvent
+
+
+_Item: TypeAlias = _Want | _Stop | _FromStream
+
+
+class _Connection:
+    """One stream on a channel of its own, so that credentials are read anew for each."""
+
+    def __init__(
+        self,
+        number: int,
+        server: Server,
+        variant: Variant,
+        node: dict[str, object],
+        inbox: "queue.SimpleQueue[_Item]",
+    ) -> None:
+        """MeshError or OSError when credentials cannot be read."""
+        self.number = number
+        credentials = server.credentials
+        self._channel: grpc.Channel = open_channel(server.target, _tls(credentials))
+        transport = AdsTransport(self._channel, variant, node, lambda: _metadata(credentials))
+        self.stream: AdsStream = transport.open()
+        self._inbox = inbox
+        threading.Thread(target=self._read, name="meshsdk-stream", daemon=True).start()
+
+    def _read(self) -> None:
+        for event in self.stream:
+            self._inbox.put(_FromStream(self.number, event))
+
+    def close(self) -> None:
+        """End the stream and its channel; the reader thread ends with it."""
+        self.stream.close()
+        self._channel.close()
+
+
+class AdsFeed:
+    """Follows a control plane. Its threads begin with `start` and end with `close`."""
+
+    def __init__(
+        self,
+        bootstrap: Bootstrap,
+        variant: Variant,
+        extensions: Extensions,
+        publisher: Publisher,
+        live: LiveState,
+        on_snapshot: Callable[[], None],
+    ) -> None:
+        """`on_snapshot` is called before each plan is published, on the control thread."""
+        self.on_demand = bootstrap.mode == "proxyless"
+        self._bootstrap = bootstrap
+        self._extensions = extensions
+        self._publisher = publisher
+        self._live = live
+        self._on_snapshot = on_snapshot
+        self._client = XdsClient(extensions, bootstrap.mode, live.random, variant)
+        self._node = bootstrap.node.to_json(__version__)
+        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._connection: _Connection | None = None
+        self._streams = 0
+        self._answered = False
+        self._server = 0
+        self._reconnect_at: float | None = None
+        self._deadline: float | None = None
+
+    def start(self) -> None:
+        """Connect, on a thread of its own."""
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name="meshsdk-control", daemon=True
+            )
+            self._thread.start()
+
+    def close(self) -> None:
+        """End the stream and the threads."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._inbox.put(_Stop())
+            thread.join(_CLOSE_TIMEOUT)
+
+    def want(self, listener: str) -> None:
+        """A call waits for this listener."""
+        self._inbox.put(_Want(listener))
+
+    # -- the control thread -----------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._connect()
+        while True:
+            try:
+                item = self._inbox.get(timeout=self._pause())
+            except queue.Empty:
+                self._on_time()
+                continue
+            match item:
+                case _Stop():
+                    self._disconnect()
+                    return
+                case _Want(listener):
+                    self._apply(self._client.want((listener,), self._now()))
+                case _FromStream(number, event):
+                    if self._connection is not None and number == self._connection.number:
+                        self._on_event(event)
+
+    def _now(self) -> float:
+        return self._live.clock.monotonic()
+
+    def _pause(self) -> float | None:
+        """Seconds until something is due; None: nothing is."""
+        due = [at for at in (self._reconnect_at, self._deadline) if at is not None]
+        return max(0.0, min(due) - self._now()) if due else None
+
+    def _on_time(self) -> None:
+        now = self._now()
+        if self._reconnect_at is not None and now >= self._reconnect_at:
+            self._connect()
+        if self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            self._apply(self._client.tick(now))
+
+    def _on_event(self, event: StreamEvent) -> None:
+        match event:
+            case DiscoveryResponse():
+                if not self._answered:
+                    self._answered = True
+                    self._live.emit(StreamChanged(True, self._target().target))
+                self._apply(_run_politely(self._client.receive(event, self._now())))
+            case StreamEnded(code, details):
+                self._ended(code, details)
+
+    # -- the stream -------------------------------------------------------------------------
+
+    def _target(self) -> Server:
+        servers = self._bootstrap.servers
+        return servers[self._server % len(servers)]
+
+    def _connect(self) -> None:
+        self._reconnect_at = None
+        self._streams += 1
+        self._answered = False
+        try:
+            self._connection = _Connection(
+                self._streams, self._target(), self._client.variant, self._node, self._inbox
+            )
+        except (OSError, MeshError) as error:
+            self._ended("UNAVAILABLE", str(error))
+            return
+        self._apply(self._client.connected(self._now()))
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _ended(self, code: str, details: str) -> None:
+        """The plan in force stays; the next server is asked where this one never answered."""
+        self._disconnect()
+        server = self._target().target
+        if not self._answered:
+            self._server += 1
+        delay = self._client.disconnected(code)
+        self._reconnect_at = self._now() + delay
+        self._live.emit(StreamChanged(False, server, f"{code} {details}".strip(), delay))
+
+    # -- what comes of it -------------------------------------------------------------------
+
+    def _apply(self, update: Update) -> None:
+        connection = self._connection
+        if connection is not None:
+            for request in update.requests:
+                connection.stream.send(request)
+        self._deadline = update.deadline
+        if update.snapshot is not None:
+            started = self._now()
+            self._on_snapshot()
+            snapshot = update.snapshot
+            plan = compile_plan(snapshot, self._extensions, self._live, self._publisher.plan)
+            self._publisher.publish(plan)
+            counts = len(snapshot.listeners), len(snapshot.clusters)
+            self._live.emit(PlanPublished(plan.version, *counts, self._now() - started))
+        for event in update.events:
+            self._live.emit(event)
+
+
+def _run_politely(receiving: Receiving) -> Update:
+    """Run to the end, letting other threads in between pieces."""
+    while True:
+        try:
+            next(receiving)
+        except StopIteration as done:
+            update: Update = done.value
+            return update
+        give_way()
+
+
+def _tls(credentials: Credentials) -> ChannelTls | None:
+    if not credentials.tls:
+        return None
+    return ChannelTls(
+        roots=_read(credentials.root_file),
+        private_key=_read(credentials.key_file),
+        certificate_chain=_read(credentials.certificate_file),
+        server_name=credentials.server_name,
+    )
+
+
+def _read(path: str) -> bytes | None:
+    return Path(path).read_bytes() if path else None
+
+
+def _metadata(credentials: Credentials) -> Iterable[tuple[str, str]]:
+    pairs = list(credentials.metadata)
+    if credentials.token_file:
+        token = Path(credentials.token_file).read_text().strip()
+        pairs.append(("authorization", f"Bearer {token}"))
+    return pairs
