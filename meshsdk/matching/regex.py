@@ -97,7 +97,7 @@ def compile_regex(pattern: str, path: str) -> Regex:
     `pattern` is the latin-1 view of its octets.
     """
     try:
-        return _compile(pattern, find_re2())
+        return compile_with(pattern, find_re2())
     except RefusedError as error:
         raise ConfigError(path, f"RE2 refuses {pattern!r}: {error}") from None
     except UnprovedError as error:
@@ -107,7 +107,7 @@ def compile_regex(pattern: str, path: str) -> Regex:
 def compile_substitution(pattern: str, rewrite: str, path: str) -> Substitution:
     """The substitution, or ConfigError as `compile_regex`."""
     try:
-        search, groups = _compile_search(pattern, find_re2())
+        search, groups = compile_search_with(pattern, find_re2())
         return Substitution(search, _parse_rewrite(rewrite, groups))
     except RefusedError as error:
         raise ConfigError(path, f"RE2 refuses {pattern!r}: {error}") from None
@@ -116,8 +116,11 @@ def compile_substitution(pattern: str, rewrite: str, path: str) -> Substitution:
 
 
 @lru_cache(maxsize=2048)
-def _compile(pattern: str, re2: Re2 | None) -> Regex:
-    """The cache holds equal expressions of many policies once."""
+def compile_with(pattern: str, re2: Re2 | None) -> Regex:
+    """The expression on a given engine; RefusedError and UnprovedError as the parser raises them.
+
+    The cache holds equal expressions of many policies once.
+    """
     program = None if re2 is None else re2.compile(pattern, captures=False)
     try:
         tree = parse(pattern)
@@ -145,8 +148,8 @@ def _python_fullmatch(tree: Tree) -> Callable[[str], bool]:
 
 
 @lru_cache(maxsize=512)
-def _compile_search(pattern: str, re2: Re2 | None) -> tuple[Search, int]:
-    """The search for an expression, and how many groups it captures."""
+def compile_search_with(pattern: str, re2: Re2 | None) -> tuple[Search, int]:
+    """The search for an expression on a given engine, and how many groups it captures."""
     if re2 is not None:
         program = re2.compile(pattern, captures=True)
         return program.search, program.groups
