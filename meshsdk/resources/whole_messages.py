@@ -6,7 +6,7 @@ Each table therefore names every field that there is; tests/test_house.py compar
 from typing import Final
 
 from meshsdk.config.fields import MessageTable, honoured, ignored, not_built
-from meshsdk.matching import strings
+from meshsdk.matching import regex, strings
 
 _TELEMETRY: Final = ignored("telemetry")
 _SOCKETS: Final = ignored("a matter of sockets")
@@ -34,8 +34,9 @@ TABLES: Final = (
     ),
     MessageTable("envoy.type.v3.Percent", honoured("value")),
     MessageTable("xds.core.v3.CidrRange", honoured("address_prefix", "prefix_len"), security=True),
-    # The parser of Envoy's own StringMatcher reads this one too.
+    # The parsers of Envoy's own StringMatcher and RegexMatcher read these too.
     MessageTable("xds.type.matcher.v3.StringMatcher", strings.TABLE.fields, security=True),
+    MessageTable("xds.type.matcher.v3.RegexMatcher", regex.REGEX_TABLE.fields, security=True),
     # listeners
     MessageTable(
         "envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet",

@@ -77,7 +77,7 @@ def _opened(value: Mapping[str, Any], path: str) -> Iterator[Held]:
     if not name:
         return
     if name in TYPED_STRUCTS:  # what it wraps has no descriptor, or it would be open already
-        inner = value.get("value") or {}
+        inner = cast("Mapping[str, object]", value.get("value") or {})
         yield Held(f"{path}.value", full_name(str(value.get("type_url", ""))), inner, is_typed=True)
     elif name in BARE or "@raw" in value:
         yield Held(path, name, {}, is_typed=True)
