@@ -48,7 +48,10 @@ SPIFFE_VALIDATOR: Final = MessageTable(
 )
 TRUST_DOMAIN: Final = MessageTable(
     "envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain",
-    honoured("name", "trust_bundle"),
+    {
+        **honoured("name", "trust_bundle"),
+        "workload_trust_domain": refused("a bundle speaks for its own trust domain only"),
+    },
     security=True,
 )
 _SPIFFE_URL: Final = (

@@ -4,13 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from meshsdk.config.fields import MessageTable, check, honoured
+from meshsdk.config.fields import MessageTable, check, honoured, refused
 from meshsdk.config.reader import Reader
 from meshsdk.errors import UnknownExtensionError
 
 LISTENER_FILTER: Final = MessageTable(
     "envoy.config.listener.v3.ListenerFilter",
-    honoured("name", "typed_config", "filter_disabled"),
+    {
+        **honoured("name", "typed_config", "filter_disabled"),
+        "config_discovery": refused("listener filters by discovery"),
+    },
     security=True,
 )
 PREDICATE: Final = MessageTable(
