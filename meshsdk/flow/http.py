@@ -42,6 +42,8 @@ def walk(
     if http.hcm.not_built:
         return Answered(reply.to_response(reply.not_built(http.hcm.not_built[0]), request, context))
     table = plan.routes(http)
+    if isinstance(table, RouteTable) and table.config.internal_only_headers:
+        request = _without_internal(request, table, context)
     chosen = table.choose(request, context) if isinstance(table, RouteTable) else None
 
     def filters() -> tuple[InForce, ...]:
@@ -65,6 +67,13 @@ def walk(
         response = reply.to_response(none, outcome.request, context)
         return Answered(unwind(response, outcome.on_response, context))
     return _routed(chosen, outcome, context)
+
+
+def _without_internal(request: Request, table: RouteTable, context: CallContext) -> Request:
+    """Only internal callers may send `internal_only_headers`."""
+    if context.is_internal:
+        return request
+    return request.with_headers(request.headers.without(*table.config.internal_only_headers))
 
 
 def _routed(chosen: Chosen, passed: chain.Passed, context: CallContext) -> Routed | Answered:

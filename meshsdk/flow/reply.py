@@ -12,7 +12,7 @@ _UNKNOWN = 2
 # RFC 3986 unreserved and what gRPC leaves as it is in grpc-message: all printable but '%'.
 _PLAIN_MESSAGE = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 
-_FLAG_OF_RESET = {
+FLAG_OF_RESET = {
     ResetReason.CONNECT_FAILURE: "UF",
     ResetReason.CONNECT_TIMEOUT: "UF",
     ResetReason.TLS_FAILURE: "UF",
@@ -58,7 +58,7 @@ def no_cluster(status: int) -> LocalReply:
 
 def of_reset(reset: Reset, retried: bool) -> LocalReply:
     """What the caller gets when the last attempt brought no response (Envoy, onUpstreamReset)."""
-    flag = _FLAG_OF_RESET[reset.reason]
+    flag = FLAG_OF_RESET[reset.reason]
     timeout = _TIMEOUT_DETAILS.get(reset.reason)
     if timeout is not None:
         return LocalReply(504, b"upstream request timeout", flags=(flag,), details=timeout)
@@ -87,7 +87,7 @@ def to_response(reply: LocalReply, request: Request, context: CallContext) -> Re
         context.flag(flag)
     context.details = reply.details
     if is_grpc(request):
-        return _grpc_response(reply)
+        return _grpc_response(reply, is_head=request.method == "HEAD")
     pairs = [(name, value) for name, value in reply.headers]
     names = {name for name, _ in pairs}
     body = reply.body
@@ -100,12 +100,12 @@ def to_response(reply: LocalReply, request: Request, context: CallContext) -> Re
     return Response(reply.status, Headers(pairs), body)
 
 
-def _grpc_response(reply: LocalReply) -> Response:
+def _grpc_response(reply: LocalReply, *, is_head: bool) -> Response:
     status = reply.grpc_status
     if status is None:
         status = _GRPC_OF_HTTP.get(reply.status, _UNKNOWN)
     pairs = [("content-type", "application/grpc"), ("grpc-status", str(status))]
-    if reply.body:
+    if reply.body and not is_head:
         message = reply.body.decode("utf-8", "replace")
         pairs.append(("grpc-message", quote(message, safe=_PLAIN_MESSAGE)))
     kept = [(n, v) for n, v in reply.headers if n not in ("content-type", "content-length")]

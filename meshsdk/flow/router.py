@@ -21,8 +21,9 @@ from meshsdk.routing.mirror import shadow, shadow_cluster
 _CONSUMED = (*CONSUMED_HEADERS, *deadline.CONSUMED_HEADERS)
 _ATTEMPT_COUNT = "x-envoy-attempt-count"
 _MAX_DURATION = LocalReply(
-    408, b"downstream duration timeout", flags=("DT",), details="max_duration_timeout"
+    408, b"downstream duration timeout", details="max_duration_timeout", grpc_status=4
 )
+_IDLE = LocalReply(504, b"stream timeout", flags=("SI",), details="stream_idle_timeout")
 _OVERFLOW = Reset(ResetReason.OVERFLOW, request_sent=False)
 
 
@@ -41,6 +42,7 @@ class Call:
         "duration_ends",
         "hash_key",
         "host",
+        "idle",
         "number",
         "plan",
         "request",
@@ -49,8 +51,18 @@ class Call:
         "timeouts",
     )
 
-    def __init__(self, plan: Plan, chosen: Chosen, request: Request, context: CallContext) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        chosen: Chosen,
+        request: Request,
+        context: CallContext,
+        stream_idle: float | None,
+    ) -> None:
+        """`stream_idle`: the connection manager's stream_idle_timeout, seconds; None: none."""
         self.plan = plan
+        self.idle = stream_idle if chosen.idle_timeout is None else chosen.idle_timeout or None
+        """Seconds without anything on the stream; None: unbounded."""
         self.chosen = chosen
         self.request = request
         self.context = context
@@ -96,8 +108,14 @@ class Call:
 
     def ended(self, end: BodyEnd) -> None:
         """The exchange is over: a body that broke off speaks against its host."""
-        if end.reset is not None and self.host is not None:
-            self.record(self.host, end.reset)
+        if end.reset is None:
+            return
+        reset = end.reset
+        self.context.flag(reply.FLAG_OF_RESET[reset.reason])
+        reason = reset.reason.value.replace(" ", "_")
+        self.context.details = f"upstream_reset_after_response_started{{{reason}}}"
+        if self.host is not None:
+            self.record(self.host, reset)
 
     # -- time -------------------------------------------------------------------------------
 
@@ -229,22 +247,23 @@ def _attempt(call: Call, host: Host) -> Flow[Outcome | LocalReply]:
     context.attempt = attempt
     if call.number == 1 and call.chosen.mirror_policies:
         yield from _mirror(call, attempt.request)
-    remaining = call.remaining()
-    if remaining is not None and remaining <= 0:
-        return call.out_of_time()
     assert call.timeouts is not None
     per_try = call.timeouts.per_try
-    is_per_try = per_try is not None and (remaining is None or per_try < remaining)
+    remaining = call.remaining()
+    is_idle = call.idle is not None and (remaining is None or call.idle < remaining)
+    bound = call.idle if is_idle else remaining
+    is_per_try = per_try is not None and (bound is None or per_try < bound)
+    timeout = per_try if is_per_try else bound
     outcome = yield Send(
         attempt,
-        timeout=per_try if is_per_try else remaining,
+        timeout=None if timeout is None else max(0.0, timeout),
         idle_timeout=call.timeouts.per_try_idle,
         reset_reason_timeout=is_per_try,
     )
     assert isinstance(outcome, Response | Reset)
     call.record(host, outcome)
     if isinstance(outcome, Reset) and outcome.reason is ResetReason.TIMEOUT:
-        return call.out_of_time()
+        return _IDLE if is_idle else call.out_of_time()
     return outcome
 
 

@@ -11,6 +11,7 @@ from meshsdk.call.message import LocalReply, Request, Response
 from meshsdk.cli.check import case, client, outcome
 from meshsdk.cli.check.case import Json
 from meshsdk.cli.check.exchange import Exchange
+from meshsdk.cli.check.handshake import Identities
 from meshsdk.cli.check.loop import EventLoop
 from meshsdk.cli.check.upstream import ScriptedUpstream
 from meshsdk.clock import seeded
@@ -26,6 +27,8 @@ from meshsdk.xds.static import static_snapshot
 
 _SEED = 1
 """Chance is the same in every run."""
+_LOCAL_ADDRESS = "192.0.2.2"
+"""Our own address where the corpus was recorded: what stands for a loopback peer in XFF."""
 _STAGGER = 15.0
 """Milliseconds between concurrent requests where the case says nothing."""
 
@@ -37,13 +40,17 @@ class Checker:
         """ConfigError when the configuration is refused."""
         self._loop = EventLoop()
         self._random = seeded(_SEED)
-        self._upstream = ScriptedUpstream(self._loop)
+        identities = config.get("upstream_tls")
+        self._upstream = ScriptedUpstream(
+            self._loop, cast("Identities", identities) if isinstance(identities, Mapping) else {}
+        )
         extensions = Extensions(
             http_filters=Registry("HTTP filter", HTTP_FILTERS),
             network_filters=Registry("network filter", NETWORK_FILTERS),
             lb_policies=Registry("load balancing policy", LB_POLICIES),
             compat=compat,
             runtime=_runtime(config),
+            local_address=_LOCAL_ADDRESS,
         )
         if case.is_neutral(config):
             found = {

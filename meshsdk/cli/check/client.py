@@ -15,6 +15,8 @@ from meshsdk.matching.strings import StringMatcher, parse_string_matcher
 
 Json = Mapping[str, object]
 _BAD_REQUEST = LocalReply(400, b"Bad Request", flags=("DPE",), details="http1.codec_error")
+SERVER_ID = "spiffe://cluster.local/ns/server/sa/server"
+"""What the simulated listener's certificate says."""
 _SAN_TYPES = {"URI": "uri_sans", "DNS": "dns_sans"}
 
 
@@ -39,7 +41,8 @@ class ListenerSpec:
             return "tls_failed"
         identity = client_identity(request)
         if identity is None:
-            return "tls_failed" if self.require_client_certificate else None
+            # With a SAN list Envoy wants a certificate even where it does not require one.
+            return "tls_failed" if self.require_client_certificate or self._sans else None
         if not self.accept_untrusted and (identity.get("ca") or identity.get("expired")):
             return "tls_failed"
         if self._sans and not self._allows(certificate(identity)):
@@ -72,8 +75,9 @@ def certificate(identity: Json) -> Certificate:
     """A certificate with those names; its fingerprint means nothing."""
     uris = tuple(cast("Sequence[str]", identity.get("uri") or ()))
     dns = tuple(cast("Sequence[str]", identity.get("dns") or ()))
-    # RFC 2253 writes the last RDN first; the recorder's certificates have CN, then O.
-    parts = [f"{key}={identity[field]}" for key, field in (("O", "org"), ("CN", "cn")) if identity.get(field)]
+    # RFC 2253 writes the last RDN first; the recorder's certificates have O, then CN.
+    fields = (("CN", "cn"), ("O", "org"))
+    parts = [f"{key}={identity[field]}" for key, field in fields if identity.get(field)]
     return Certificate(uri_sans=uris, dns_sans=dns, subject=",".join(parts), sha256="0" * 64, der=b"")
 
 
@@ -83,7 +87,9 @@ def connection(request: Json) -> Connection:
     local_host = request.get("dest_ip", "::1" if ":" in source else "127.0.0.1")
     local = Address(str(local_host), _int(request, "dest_port", 8080))
     identity = client_identity(request)
-    found = None if identity is None else certificate(identity)
+    # What did not verify is nobody's word: a listener that accepts it sees no certificate.
+    validated = identity is not None and not identity.get("ca") and not identity.get("expired")
+    found = certificate(identity) if identity is not None and validated else None
     peer = Peer(
         spiffe_id=None if found is None else _spiffe_id(found),
         certificate=found,
@@ -92,8 +98,15 @@ def connection(request: Json) -> Connection:
     )
     if not is_tls(request):
         return Connection(local, peer)
-    alpn = ("h2",) if request.get("protocol") == "h2" else ()
-    return Connection(local, peer, "tls", str(request.get("sni") or "").lower(), alpn, "TLSv1.3")
+    return Connection(
+        local,
+        peer,
+        "tls",
+        str(request.get("sni") or "").lower(),
+        ("h2",) if request.get("protocol") == "h2" else (),
+        "TLSv1.3",
+        local_uri_sans=(SERVER_ID,),
+    )
 
 
 def _int(request: Json, name: str, default: int) -> int:
@@ -136,4 +149,4 @@ def decode(request: Json) -> Request | LocalReply:
 
 def _is_bad_target(path: str) -> bool:
     """Octets that Envoy's HTTP/1 codec takes in no request target."""
-    return "#" in path or any(c <= " " or c >= "\x7f" for c in path)
+    return any(c <= " " or c >= "\x7f" for c in path)

@@ -7,7 +7,9 @@ from typing import cast
 from meshsdk.call.effects import Attempt
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import BodyEnd, Outcome, Reset, ResetReason, Response
+from meshsdk.cli.check.handshake import Identities, handshake
 from meshsdk.cli.check.loop import EventLoop, Timer
+from meshsdk.flow.plan import ClusterPlan
 
 Step = Mapping[str, object]
 DEAD_PORT = 20999
@@ -47,6 +49,7 @@ class Running:
     done: Callable[[Outcome], None]
     timers: list[Timer] = field(default_factory=list[Timer])
     over: bool = False
+    when_over: Callable[[], None] | None = None
 
     def finish(self, outcome: Outcome) -> None:
         """Report once."""
@@ -59,13 +62,73 @@ class Running:
         self.over = True
         for timer in self.timers:
             timer.cancel()
+        when_over, self.when_over = self.when_over, None
+        if when_over is not None:
+            when_over()
+
+
+class Places:
+    """Places on HTTP/1.1 connections: what a pool under circuit breakers does with requests."""
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[tuple[ClusterPlan, Attempt, Running, Callable[[], None]]] = []
+
+    def enter(self, attempt: Attempt, running: Running, go: Callable[[], None]) -> None:
+        """Let a request onto a connection now, later, or never (OVERFLOW)."""
+        assert isinstance(attempt.cluster, ClusterPlan)
+        if _speaks_h2(attempt):
+            go()
+            return
+        if self._take(attempt.cluster, attempt, running):
+            go()
+            return
+        breakers = attempt.cluster.breakers.default
+        if breakers.try_pending():
+            self._waiting.append((attempt.cluster, attempt, running, go))
+            running.when_over = lambda: self._leave(running)
+            return
+        overflow = Reset(ResetReason.OVERFLOW, request_sent=False, attempt=attempt)
+        running.timers.append(self._loop.call_later(0.0, lambda: running.finish(overflow)))
+
+    def _take(self, cluster: ClusterPlan, attempt: Attempt, running: Running) -> bool:
+        state = attempt.host.state
+        breakers = cluster.breakers.default
+        if not breakers.try_connection(first_to_host=state.active_connections == 0):
+            return False
+        state.active_connections += 1
+
+        def give_back() -> None:
+            state.active_connections -= 1
+            breakers.end_connection()
+            self._next()
+
+        running.when_over = give_back
+        return True
+
+    def _next(self) -> None:
+        for i, (cluster, attempt, running, go) in enumerate(self._waiting):
+            if self._take(cluster, attempt, running):
+                del self._waiting[i]
+                cluster.breakers.default.end_pending()
+                go()
+                return
+
+    def _leave(self, running: Running) -> None:
+        for i, (cluster, _, waiting, _) in enumerate(self._waiting):
+            if waiting is running:
+                del self._waiting[i]
+                cluster.breakers.default.end_pending()
+                return
 
 
 class ScriptedUpstream:
     """Answers by script: step by step for each request, the last step for ever."""
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self, loop: EventLoop, identities: Identities) -> None:
         self._loop = loop
+        self._identities = identities
+        self._places = Places(loop)
         self._script: Sequence[Step] = ({},)
         self._by_endpoint: Mapping[str, Sequence[Step]] = {}
         self._total = 0
@@ -96,8 +159,19 @@ class ScriptedUpstream:
             )
             running.timers.append(self._loop.call_later(0.0, lambda: running.finish(refused)))
             return running
+        failed = handshake(attempt, self._identities)
+        if failed is not None:
+            running.timers.append(
+                self._loop.call_later(failed.seconds, lambda: running.finish(failed.reset))
+            )
+            return running
+        self._places.enter(attempt, running, lambda: self._arrive(attempt, body, running))
+        return running
+
+    def _arrive(self, attempt: Attempt, body: bytes, running: Running) -> None:
+        """The request is on a connection: the script answers."""
         self.seen.append(Seen(attempt, body))
-        step = self._step(str(address))
+        step = self._step(str(attempt.host.endpoint.address))
         delay = float(cast("float", step.get("delay_ms", 0))) / 1000.0
         action = step.get("action", "respond")
         if action == "hang":
@@ -105,7 +179,6 @@ class ScriptedUpstream:
         running.timers.append(
             self._loop.call_later(delay, lambda: running.finish(self._outcome(attempt, step)))
         )
-        return running
 
     def mirror(self, attempt: Attempt, body: bytes) -> None:
         """Log a shadow request."""
@@ -150,10 +223,12 @@ class ScriptedUpstream:
         if not h2:
             headers = headers.without("content-length").add("content-length", str(len(body)))
         if step.get("action") == "reset_after_headers":
-            cut = Reset(ResetReason.CONNECTION_TERMINATION, body_started=True, attempt=attempt)
+            cut = Reset(ResetReason.PROTOCOL_ERROR, body_started=True, attempt=attempt)
             return Response(status, headers, Body(b"partial", reset=cut), attempt=attempt)
         return Response(status, headers, Body(body, trailers), attempt=attempt)
 
 
 def _speaks_h2(attempt: Attempt) -> bool:
-    return attempt.request.protocol == "h2"
+    assert isinstance(attempt.cluster, ClusterPlan)
+    protocol = attempt.cluster.cluster.http.protocol
+    return protocol == "h2" or (protocol == "downstream" and attempt.request.protocol == "h2")
