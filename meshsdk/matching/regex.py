@@ -18,8 +18,8 @@ from meshsdk.matching.octets import octets
 from meshsdk.matching.regex_globs import Glob, compile_globs, globs_of
 from meshsdk.matching.regex_proof import is_linear, is_linear_search, python_form
 from meshsdk.matching.regex_re2 import Re2, find_re2
-from meshsdk.matching.regex_syntax import RefusedError, UnprovedError, parse
-from meshsdk.matching.regex_tree import Tree
+from meshsdk.matching.regex_syntax import parse
+from meshsdk.matching.regex_tree import RefusedError, Tree, UnprovedError
 
 REGEX_TABLE: Final = MessageTable(
     "envoy.type.matcher.v3.RegexMatcher",

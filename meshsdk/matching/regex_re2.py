@@ -6,7 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
-from meshsdk.matching.regex_syntax import RefusedError
+from meshsdk.matching.regex_tree import RefusedError
 
 
 class _Match(Protocol):

@@ -20,9 +20,12 @@ from meshsdk.matching.regex_tree import (
     Concat,
     Group,
     Node,
+    RefusedError,
     Repeat,
     Tree,
+    UnprovedError,
     fold,
+    octet_of,
     room_for_repeats,
     span,
 )
@@ -30,14 +33,6 @@ from meshsdk.matching.regex_tree import (
 _ESCAPES: Final = {"a": 7, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
 _MAX_REPEAT: Final = 1000  # RE2: kMaxRepeat, also for the product of nested repeats
 _MAX_DEPTH: Final = 60
-
-
-class RefusedError(Exception):
-    """RE2 does not take the expression."""
-
-
-class UnprovedError(Exception):
-    """RE2 may take it; nothing else here can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +241,7 @@ class _Parser:
         while len(digits) < 3 and self._peek() in tuple("01234567"):
             digits += self._peek()
             self.at += 1
-        return _octet(int(digits, 8))
+        return octet_of(int(digits, 8))
 
     def _hexadecimal(self) -> int:
         if self._take("{"):
@@ -260,7 +255,7 @@ class _Parser:
                 raise RefusedError("invalid escape sequence: \\x")
         if not digits or any(d not in "0123456789abcdefABCDEF" for d in digits):
             raise RefusedError("invalid escape sequence: \\x")
-        return _octet(int(digits, 16))
+        return octet_of(int(digits, 16))
 
     # -- groups -----------------------------------------------------------------------------
 
@@ -394,11 +389,3 @@ def _is_count(digits: str) -> bool:
     if not digits or any(d not in "0123456789" for d in digits):
         return False
     return len(digits) == 1 or digits[0] != "0"
-
-
-def _octet(value: int) -> int:
-    if value > 0x10FFFF:
-        raise RefusedError("invalid escape sequence: beyond U+10FFFF")
-    if value > 255:
-        raise UnprovedError("a character beyond one octet")
-    return value

@@ -3,6 +3,15 @@
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+
+class RefusedError(Exception):
+    """RE2 does not take the expression."""
+
+
+class UnprovedError(Exception):
+    """RE2 may take it; nothing else here can."""
+
+
 ALL: Final = (1 << 256) - 1
 DOT: Final = ALL ^ (1 << 10)
 
@@ -117,3 +126,12 @@ def room_for_repeats(node: Node, room: int) -> int:
             return room_for_repeats(node.item, room)
         case _:
             return room
+
+
+def octet_of(value: int) -> int:
+    """A code point as an octet, as Latin-1 has it."""
+    if value > 0x10FFFF:
+        raise RefusedError("invalid escape sequence: beyond U+10FFFF")
+    if value > 255:
+        raise UnprovedError("a character beyond one octet")
+    return value

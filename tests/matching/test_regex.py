@@ -16,7 +16,7 @@ from meshsdk.matching.regex import (
     compile_with,
 )
 from meshsdk.matching.regex_re2 import Re2, find_re2
-from meshsdk.matching.regex_syntax import RefusedError, UnprovedError
+from meshsdk.matching.regex_tree import RefusedError, UnprovedError
 
 ENGINES = pytest.mark.parametrize("re2", [None, find_re2()], ids=["without re2", "with re2"])
 
