@@ -1,6 +1,6 @@
 """Typed configs: an Any, also where a TypedStruct wraps a type that has no descriptor."""
 
-from typing import Final, cast
+from typing import Final
 
 from meshsdk.config.reader import Reader
 from meshsdk.resources.skipped_filters import TYPED_STRUCTS
@@ -15,6 +15,6 @@ def open_typed(reader: Reader) -> Reader:
     """
     if reader.type_url not in TYPED_STRUCTS:
         return reader
-    inner = cast("dict[str, object]", dict(reader.struct(_VALUE)))
+    inner = dict(reader.struct(_VALUE))
     inner["@type"] = reader.required_string("type_url")
     return Reader(inner, f"{reader.path}.{_VALUE}")

@@ -11,6 +11,8 @@ EXTENSIONS = Extensions(
     Registry("network filter", NETWORK_FILTERS),
     Registry("load balancing policy", LB_POLICIES),
 )
+NONE: dict[str, object] = {}
+"""An empty message."""
 PREFIX = "type.googleapis.com/envoy.extensions.filters."
 TCP_PROXY: dict[str, object] = {
     "name": "tcp",

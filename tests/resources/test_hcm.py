@@ -8,7 +8,7 @@ from meshsdk.errors import ConfigError
 from meshsdk.filters import HTTP_FILTERS
 from meshsdk.filters.not_built import INERT
 from meshsdk.resources.hcm import HttpConnectionManager, parse_hcm
-from tests.resources.listening import EXTENSIONS, PREFIX
+from tests.resources.listening import EXTENSIONS, NONE, PREFIX
 
 ROUTER: dict[str, object] = {
     "name": "envoy.filters.http.router",
@@ -120,7 +120,7 @@ def test_in_envoys_compat_an_optional_filter_is_skipped_anywhere() -> None:
 
 
 def test_routes_come_by_name_with_their_clock() -> None:
-    source = {"ads": {}, "initial_fetch_timeout": "3s"}
+    source = {"ads": NONE, "initial_fetch_timeout": "3s"}
     rds = {"route_config_name": "80", "config_source": source}
 
     found = read(route_config=None, rds=rds)
@@ -133,7 +133,7 @@ def test_routes_come_by_name_with_their_clock() -> None:
 def test_an_unset_clock_is_fifteen_seconds_and_zero_is_none(
     timeout: str | None, seconds: float | None
 ) -> None:
-    source = {"ads": {}} if timeout is None else {"ads": {}, "initial_fetch_timeout": timeout}
+    source = {"ads": NONE, "initial_fetch_timeout": timeout}
 
     found = read(route_config=None, rds={"route_config_name": "r", "config_source": source})
 

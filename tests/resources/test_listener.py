@@ -6,7 +6,7 @@ from meshsdk.call.address import Address
 from meshsdk.errors import ConfigError
 from meshsdk.resources.filter_chain_match import FilterChainMatch
 from meshsdk.resources.tcp_proxy import TcpProxy
-from tests.resources.listening import PREFIX, TCP_PROXY, chain, read
+from tests.resources.listening import NONE, PREFIX, TCP_PROXY, chain, read
 
 
 def test_a_listener_knows_all_its_addresses() -> None:
@@ -101,14 +101,14 @@ def test_a_match_that_cannot_be_honoured_is_refused(match: dict[str, object], pa
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ({}, "listener.filter_chains: expected at least one filter chain"),
-        ({"filter_chains": [{"filters": []}]}, "filters: expected at least 1 item"),
+        (NONE, "listener.filter_chains: expected at least one filter chain"),
+        ({"filter_chains": [{"filters": list[object]()}]}, "filters: expected at least 1 item"),
         (
             {"filter_chains": [chain(None, TCP_PROXY, TCP_PROXY)]},
             "filters[0]: terminal filter 'tcp' must be the last",
         ),
         (
-            {"filter_chains": [chain()], "filter_chain_matcher": {"on_no_match": {}}},
+            {"filter_chains": [chain()], "filter_chain_matcher": {"on_no_match": NONE}},
             "listener.filter_chain_matcher: refused",
         ),
         (
@@ -175,7 +175,7 @@ def test_telemetry_filters_before_the_terminal_one_are_left_out() -> None:
         "typed_config": {
             "@type": f"{PREFIX}network.rbac.v3.RBAC",
             "stat_prefix": "tcp.",
-            "rules": {},
+            "rules": NONE,
         },
     }
 

@@ -11,7 +11,7 @@ from meshsdk.resources.certificate_validation import CertificateValidation
 from meshsdk.resources.data_source import DataSource
 from meshsdk.resources.tls import DownstreamTls, UpstreamTls, parse_transport_socket, secrets
 from meshsdk.resources.tls_certificate import CertificateProvider, SdsSecret, TlsCertificate
-from tests.resources.listening import EXTENSIONS
+from tests.resources.listening import EXTENSIONS, NONE
 
 TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
 SDS = {"api_config_source": {"api_type": "GRPC"}, "initial_fetch_timeout": "0s"}
@@ -87,7 +87,7 @@ def test_istios_mutual_tls_keeps_names_of_secrets_and_pinned_identities() -> Non
     ],
 )
 def test_only_secrets_of_the_stream_are_subscribed(name: str, ads: bool, by_stream: bool) -> None:
-    source = {"ads": {}} if ads else SDS
+    source: dict[str, object] = {"ads": NONE} if ads else dict(SDS)
 
     found = upstream({"validation_context_sds_secret_config": {"name": name, "sds_config": source}})
 
@@ -235,28 +235,29 @@ def test_a_validation_that_would_be_weaker_here_is_refused_by_name(
         ({"allow_renegotiation": True}, "allow_renegotiation: refused"),
         ({"auto_sni_san_validation": True}, "auto_sni_san_validation: expected a validation"),
         (
-            {"common": {"tls_params": {"signature_algorithms": ["x"]}}},
+            {"common_tls_context": {"tls_params": {"signature_algorithms": ["x"]}}},
             "tls_params.signature_algorithms: refused",
         ),
         (
-            {"common": {"tls_params": {"tls_maximum_protocol_version": "TLSv1_1"}}},
+            {"common_tls_context": {"tls_params": {"tls_maximum_protocol_version": "TLSv1_1"}}},
             "tls_maximum_protocol_version: expected TLSv1_2 or TLSv1_3",
         ),
         (
-            {"common": {"validation_context": {"match_subject_alt_names": [{"exact": "a"}]}}},
+            {
+                "common_tls_context": {
+                    "validation_context": {"match_subject_alt_names": [{"exact": "a"}]}
+                }
+            },
             "validation_context: expected a trusted CA",
         ),
-        ({"common": {"custom_handshaker": {}}}, "custom_handshaker: refused"),
+        ({"common_tls_context": {"custom_handshaker": {}}}, "custom_handshaker: refused"),
     ],
 )
 def test_a_context_that_would_be_weaker_here_is_refused_by_name(
     context: dict[str, object], error: str
 ) -> None:
-    common = context.pop("common", {})
-    assert isinstance(common, dict)
-
     with pytest.raises(ConfigError, match=error):
-        upstream(common, **context)
+        read("UpstreamTlsContext", **context)
 
 
 def test_equal_contexts_have_equal_digests_and_others_do_not() -> None:

@@ -32,6 +32,7 @@ from tests.xds.pushes import (
 ECDS = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 SDS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 RBAC_URL = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
+EMPTY: dict[str, object] = {}
 STATIC: dict[str, object] = {"name": "static", "type": "STATIC"}
 
 
@@ -354,12 +355,12 @@ def test_a_proxyless_listener_that_is_let_go_takes_everything_with_it() -> None:
 
 
 def tls_cluster(secret: str) -> Data:
-    context = {
+    context: dict[str, object] = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
         "common_tls_context": {
             "validation_context_sds_secret_config": {
                 "name": secret,
-                "sds_config": {"ads": {}, "initial_fetch_timeout": "0s"},
+                "sds_config": {"ads": EMPTY, "initial_fetch_timeout": "0s"},
             }
         },
     }
@@ -372,7 +373,7 @@ def test_a_secret_by_the_stream_is_waited_for_and_a_well_known_one_is_not_asked_
 
     update = feed.push(CDS, {"t": tls_cluster("kubernetes://ca")})
     assert "t" not in last(feed).clusters
-    secret = {"name": "kubernetes://ca", "validation_context": {"system_root_certs": {}}}
+    secret = {"name": "kubernetes://ca", "validation_context": {"system_root_certs": EMPTY}}
     feed.push(SDS, {"kubernetes://ca": secret})
     own = feed.push(CDS, {"u": {**tls_cluster("ROOTCA"), "name": "u"}})
 

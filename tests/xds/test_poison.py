@@ -72,7 +72,7 @@ POISON: Mapping[str, tuple[Mapping[str, Data], str]] = {
         f"LDS l1: {RULES}.policies[p].permissions[0].url_path.path.safe_regex.regex: ",
     ),
     "permission with no rule set": (
-        {"l1": l1(rbac({"permissions": [{}], "principals": ANY}))},
+        {"l1": l1(rbac({"permissions": [dict[str, object]()], "principals": ANY}))},
         f"LDS l1: {RULES}.policies[p].permissions[0]: ",
     ),
     "policy with empty permissions": (
