@@ -117,5 +117,19 @@ class Headers:
         """More fields at the end."""
         return Headers((*self.pairs, *pairs))
 
+    def extended(self, pairs: Sequence[Pair]) -> "Headers":
+        """More fields at the end whose names are new here; what was looked up stays known."""
+        headers = Headers.__new__(Headers)
+        headers._pairs = (*self.pairs, *pairs)
+        headers._raw = None
+        index = self._index
+        headers._index = None
+        if index is not None:
+            index = index.copy()
+            for name, value in pairs:
+                index[name] = (value,)
+            headers._index = index
+        return headers
+
 
 EMPTY = Headers()

@@ -384,3 +384,16 @@ COMMANDS: Final[Mapping[str, Build]] = {
     "FILTER_STATE": _filter_state,
 }
 """By name. An argument that Envoy would refuse is a ConfigError when the format is parsed."""
+NUMBERS: Final = frozenset(
+    {
+        "RESPONSE_CODE",
+        "DURATION",
+        "UPSTREAM_REMOTE_PORT",
+        "UPSTREAM_REQUEST_ATTEMPT_COUNT",
+        "DOWNSTREAM_REMOTE_PORT",
+        "DOWNSTREAM_DIRECT_REMOTE_PORT",
+        "DOWNSTREAM_LOCAL_PORT",
+        "DOWNSTREAM_DIRECT_LOCAL_PORT",
+    }
+)
+"""Commands whose values are numbers in JSON."""

@@ -28,7 +28,7 @@ HEADER_VALUE: Final = MessageTable(
 TABLES: Final = (HEADER_VALUE_OPTION, HEADER_VALUE)
 
 # Envoy keeps one line of each of these ("inline headers"): a further value joins the first.
-_ONE_LINE: Final = """
+_NAMES: Final = """
     accept accept-encoding access-control-request-headers access-control-request-method
     authorization cache-control content-encoding content-length content-type expect grpc-timeout
     if-match if-modified-since if-none-match if-range if-unmodified-since origin pragma range
@@ -43,7 +43,7 @@ _ONE_LINE: Final = """
     x-envoy-upstream-stream-duration-ms x-client-trace-id x-forwarded-client-cert x-forwarded-for
     x-forwarded-host x-forwarded-port x-forwarded-proto x-request-id
 """
-_JOINED: Final = frozenset(_ONE_LINE.split())
+ONE_LINE: Final = frozenset(_NAMES.split())
 _MAX_VALUE: Final = 16384  # HeaderValue.value, validate rule
 
 
@@ -122,7 +122,7 @@ NONE: Final = HeaderMutations()
 
 def append(headers: Headers, name: str, value: str) -> Headers:
     """One more value: a line of its own, or joined with a comma where Envoy keeps one line."""
-    if name in _JOINED:
+    if name in ONE_LINE:
         before = headers.get(name)
         if before is not None:
             return headers.set(name, f"{before},{value}")

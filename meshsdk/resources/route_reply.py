@@ -6,6 +6,7 @@ from typing import Final
 from meshsdk.config.fields import MessageTable, check, honoured, not_built
 from meshsdk.config.reader import Reader
 from meshsdk.matching.octets import octets
+from meshsdk.resources.format_string import FormatString, parse_format_string
 from meshsdk.resources.path_rewrite import PathRewrite, PrefixRewrite, parse_path_rewrite
 from meshsdk.resources.route_match import RouteMatch
 
@@ -26,10 +27,7 @@ REDIRECT_ACTION: Final = MessageTable(
 )
 DIRECT_RESPONSE: Final = MessageTable(
     "envoy.config.route.v3.DirectResponseAction",
-    {
-        **honoured("status", "body"),
-        "body_format": not_built("formatted bodies of direct responses"),
-    },
+    honoured("status", "body", "body_format"),
 )
 DATA_SOURCE: Final = MessageTable(
     "envoy.config.core.v3.DataSource",
@@ -72,6 +70,8 @@ class DirectResponse:
 
     status: int
     body: bytes
+    body_format: FormatString | None = None
+    """What the body is made with; %LOCAL_REPLY_BODY% is `body`."""
     not_built: tuple[str, ...] = ()
 
 
@@ -113,4 +113,8 @@ def parse_direct_response(reader: Reader, max_body: int) -> DirectResponse:
         body = source.octets("inline_bytes") or source.string("inline_string").encode()
     if len(body) > max_body:
         raise reader.error_at("body", f"expected at most {max_body} bytes, found {len(body)}")
-    return DirectResponse(status, body, missing)
+    form = reader.message("body_format")
+    body_format = None if form is None else parse_format_string(form)
+    if body_format is not None:
+        missing = (*missing, *body_format.not_built)
+    return DirectResponse(status, body, body_format, missing)

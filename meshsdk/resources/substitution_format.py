@@ -10,7 +10,7 @@ from typing import Final
 
 from meshsdk.errors import ConfigError
 from meshsdk.matching.octets import octets
-from meshsdk.resources.format_commands import COMMANDS, NOT_BUILT, Command, Values
+from meshsdk.resources.format_commands import COMMANDS, NOT_BUILT, NUMBERS, Command, Values
 
 _COMMAND: Final = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")
 # Header formats of old: %UPSTREAM_METADATA(["ns", "key"])% is %UPSTREAM_METADATA(ns:key)%.
@@ -30,6 +30,8 @@ class Format:
     pieces: tuple[Piece, ...]
     not_built: tuple[str, ...] = ()
     """Commands that Envoy has and meshsdk does not."""
+    is_number: bool = False
+    """Whether it is one command whose values are numbers."""
 
     @property
     def constant(self) -> str | None:
@@ -57,6 +59,7 @@ def parse_format(text: str, path: str) -> Format:
     pieces: list[Piece] = []
     not_built: list[str] = []
     plain: list[str] = []
+    name = ""
     at = 0
     while at < len(text):
         if text[at] != "%":
@@ -83,7 +86,8 @@ def parse_format(text: str, path: str) -> Format:
         at = found.end()
     if plain:
         pieces.append(octets("".join(plain)))
-    return Format(tuple(pieces), tuple(not_built))
+    is_number = len(pieces) == 1 and not plain and name in NUMBERS
+    return Format(tuple(pieces), tuple(not_built), is_number)
 
 
 def parse_header_format(text: str, path: str) -> Format:

@@ -210,7 +210,7 @@ def _plain(route: Route, host: VirtualHost, configuration: RouteConfiguration) -
         route_name=route.name,
         match=route.match,
         non_forwarding=isinstance(route.action, NonForwarding),
-        overrides=_composed((configuration.overrides, host.overrides, route.overrides)),
+        overrides=composed((configuration.overrides, host.overrides, route.overrides)),
         not_built=(*route.not_built, *host.not_built, *configuration.not_built),
         request_headers=in_order(request_levels, wins),
         response_headers=in_order(response_levels, wins),
@@ -260,7 +260,7 @@ def _with_weight(plain: Chosen, entry: ClusterWeight, configuration: RouteConfig
         plain,
         cluster=entry.name,
         metadata_match=criteria,
-        overrides=_composed((plain.overrides, entry.overrides)),
+        overrides=composed((plain.overrides, entry.overrides)),
         not_built=(*plain.not_built, *entry.not_built),
         cluster_host=entry.host_rewrite_literal,
         request_headers=_around(plain.request_headers, entry.request_headers, wins),
@@ -277,7 +277,7 @@ def _around(
     return (*levels, entry) if most_specific_wins else (entry, *levels)
 
 
-def _composed(levels: tuple[Overrides, ...]) -> Overrides:
+def composed(levels: tuple[Overrides, ...]) -> Overrides:
     """Overrides of all levels, the least specific first: the next one sees what it has made.
 
     A level that switches a filter off makes those before it void.

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.message import LocalReply, Request
+from meshsdk.call.message import LocalReply, Request, Response
+from meshsdk.resources.format_commands import Values
 from meshsdk.resources.route_match import RouteMatch
 from meshsdk.resources.route_reply import DirectResponse, Redirect
 from meshsdk.routing.rewrite import rewritten_path
@@ -29,12 +30,19 @@ def https_reply(request: Request) -> LocalReply:
     return LocalReply(301, headers=(("location", location),), details=_DETAILS)
 
 
-def direct_reply(request: Request, direct: DirectResponse) -> LocalReply:
+def direct_reply(request: Request, direct: DirectResponse, context: CallContext) -> LocalReply:
     """The answer of a direct_response route; 201 and 3xx point at the request itself."""
     headers: tuple[tuple[str, str], ...] = ()
     if direct.status == 201 or 300 <= direct.status < 400:
         headers = (("location", f"{request.scheme}://{request.authority}{request.path}"),)
-    return LocalReply(direct.status, direct.body, headers, details=_DETAILS)
+    body = direct.body
+    form = direct.body_format
+    if form is not None:
+        values = Values(context, request, local_reply_body=body.decode("latin-1"))
+        values.response = Response(direct.status)
+        body = form.render(values).encode("latin-1", "replace")
+        headers = (*headers, ("content-type", form.content_type))
+    return LocalReply(direct.status, body, headers, details=_DETAILS)
 
 
 def location_of(request: Request, redirect: Redirect) -> str:

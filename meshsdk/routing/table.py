@@ -102,7 +102,7 @@ class RouteTable:
         if isinstance(action, Redirect):
             return replace(chosen, reply=redirect_reply(request, action, route.match, context))
         if isinstance(action, DirectResponse):
-            return replace(chosen, reply=direct_reply(request, action))
+            return replace(chosen, reply=direct_reply(request, action, context))
         return chosen
 
     def _host(self, host: VirtualHost) -> _Host:

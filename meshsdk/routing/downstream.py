@@ -1,0 +1,42 @@
+"""What the connection manager does to an answer on its way to the caller.
+
+Source: Envoy, ConnectionManagerUtility::mutateResponseHeaders.
+"""
+
+from typing import Final
+
+from meshsdk.call.headers import Headers
+from meshsdk.call.message import Request, Response
+from meshsdk.resources.hcm_options import HcmOptions, ServerHeader
+
+_HOP_BY_HOP: Final = ("connection", "keep-alive", "proxy-connection", "transfer-encoding")
+_REQUEST_ID: Final = "x-request-id"
+
+
+def finish_response(response: Response, request: Request, options: HcmOptions) -> Response:
+    """The answer less hop-by-hop fields, with `server`, `via` and the request's ID as configured.
+
+    `request` is the canonical one. A switch of protocols keeps its own fields.
+    """
+    before = response.headers
+    headers = before
+    if response.status != 101:
+        headers = headers.without(*_HOP_BY_HOP, "upgrade")
+    if options.always_set_request_id_in_response:
+        sent = request.headers.get(_REQUEST_ID)
+        if sent is not None:
+            headers = headers.set(_REQUEST_ID, sent)
+    if options.via:
+        headers = headers.set("via", ", ".join((*headers.values("via"), options.via)))
+    headers = _server(headers, options)
+    return response if headers is before else response.with_headers(headers)
+
+
+def _server(headers: Headers, options: HcmOptions) -> Headers:
+    match options.server_header_transformation:
+        case ServerHeader.PASS_THROUGH:
+            return headers
+        case ServerHeader.APPEND_IF_ABSENT if "server" in headers:
+            return headers
+        case _:
+            return headers.set("server", options.server_name)

@@ -1,0 +1,284 @@
+"""The fields of a canonical request: limits, hop-by-hop fields, trust in what callers say.
+
+Source: Envoy, ConnectionManagerUtility::mutateRequestHeaders.
+"""
+
+from typing import Final
+
+from meshsdk.call.context import CallContext
+from meshsdk.call.headers import Headers
+from meshsdk.call.message import LocalReply, Request
+from meshsdk.clock import Random
+from meshsdk.resources.hcm_options import HcmOptions, Underscores
+from meshsdk.resources.header_mutations import ONE_LINE
+from meshsdk.routing import refusals
+from meshsdk.routing.client_cert import XFCC, forwarded_client_cert
+from meshsdk.routing.forwarded import XFF, judge
+
+PROTO: Final = "x-forwarded-proto"
+_PORT: Final = "x-forwarded-port"
+_INTERNAL: Final = "x-envoy-internal"
+_EXTERNAL_ADDRESS: Final = "x-envoy-external-address"
+_REQUEST_ID: Final = "x-request-id"
+
+_FROM_EDGE: Final = frozenset(
+    {
+        "x-envoy-decorator-operation",
+        "x-envoy-downstream-service-cluster",
+        "x-envoy-downstream-service-node",
+        "x-envoy-original-path",
+    }
+)
+"""Removed where we are the edge and the caller is not internal."""
+_FROM_EXTERNAL: Final = frozenset(
+    {
+        "x-envoy-retriable-status-codes",
+        "x-envoy-retriable-header-names",
+        "x-envoy-retry-on",
+        "x-envoy-retry-grpc-on",
+        "x-envoy-max-retries",
+        "x-envoy-upstream-alt-stat-name",
+        "x-envoy-upstream-rq-timeout-ms",
+        "x-envoy-upstream-rq-per-try-timeout-ms",
+        "x-envoy-upstream-rq-timeout-alt-response",
+        "x-envoy-expected-rq-timeout-ms",
+        "x-envoy-force-trace",
+        "x-envoy-ip-tags",
+        "x-envoy-original-url",
+        "x-envoy-hedge-on-per-try-timeout",
+    }
+)
+"""Removed from every caller that is not internal."""
+_HOP_BY_HOP: Final = ("keep-alive", "proxy-connection", "transfer-encoding")
+_NEVER_NOMINATED: Final = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
+_SPECIAL: Final = frozenset(
+    {
+        *_FROM_EDGE,
+        *_FROM_EXTERNAL,
+        *_HOP_BY_HOP,
+        _INTERNAL,
+        _EXTERNAL_ADDRESS,
+        PROTO,
+        _PORT,
+        XFF,
+        XFCC,
+        "x_forwarded_client_cert",
+        "connection",
+        "upgrade",
+        "te",
+        "host",
+        "via",
+        "cookie",
+    }
+)
+"""Fields that a connection manager looks at; a request with none of them takes the short way."""
+
+
+def checked_fields(request: Request, options: HcmOptions) -> Request | LocalReply:
+    """The request with blanks around values gone, unless its fields must be refused."""
+    values = "|".join([value for _, value in request.headers.pairs])
+    if not values.isprintable() or _has_blanks(values):
+        if any(refusals.has_control(value) for _, value in request.headers):
+            return refusals.BAD_REQUEST
+        request = request.with_headers(_trimmed(request.headers))
+    return _refuse_size(request, len(values), options) or request
+
+
+def _has_blanks(values: str) -> bool:
+    """Whether some of the joined values may begin or end with a blank."""
+    return "| " in values or " |" in values or values[:1] == " " or values[-1:] == " "
+
+
+def _trimmed(headers: Headers) -> Headers:
+    """Values without the blanks around them, which are no part of a value (RFC 9110, 5.5)."""
+    return Headers((name, value.strip(" \t")) for name, value in headers.pairs)
+
+
+def _refuse_size(request: Request, size: int, options: HcmOptions) -> LocalReply | None:
+    """Limits; `size` is about that of all values."""
+    headers = request.headers
+    if "content-length" in headers and not _is_length(headers):
+        return refusals.BAD_REQUEST
+    # Host counts too, as it does in Envoy's map.
+    if len(headers) >= options.max_headers_count:
+        return refusals.TOO_LARGE
+    limit = options.max_request_headers_kb * 1024
+    if size + len(request.path) > limit // 2:
+        total = len(request.path) + sum(len(name) + len(value) for name, value in headers)
+        if total > limit:
+            return refusals.TOO_LARGE
+    action = options.headers_with_underscores_action
+    if action is Underscores.REJECT_REQUEST and any("_" in name for name in headers.names()):
+        return refusals.BAD_REQUEST
+    return None
+
+
+def _is_length(headers: Headers) -> bool:
+    """One Content-Length of digits, and no Transfer-Encoding beside it (request smuggling)."""
+    values = headers.values("content-length")
+    text = values[0]
+    return (
+        len(values) == 1
+        and text.isascii()
+        and text.isdigit()
+        and "transfer-encoding" not in headers
+    )
+
+
+def forwarded_fields(
+    request: Request,
+    options: HcmOptions,
+    context: CallContext,
+    internal_only_headers: tuple[str, ...],
+) -> Headers | LocalReply:
+    """The fields that filters, routes and the next hop see. Writes `remote` and `is_internal`."""
+    return _short_way(request.headers, options, context, internal_only_headers) or _fields(
+        request, options, context, internal_only_headers
+    )
+
+
+def _short_way(
+    headers: Headers,
+    options: HcmOptions,
+    context: CallContext,
+    internal_only_headers: tuple[str, ...],
+) -> Headers | None:
+    """The fields of a sidecar's usual request, which sends nothing that is judged; None: the long
+    way decides."""
+    names = headers.names()
+    if (
+        options.use_remote_address
+        or options.via
+        or options.append_x_forwarded_port
+        or len(names) != len(headers)
+        or not _SPECIAL.isdisjoint(names)
+        or options.headers_with_underscores_action is not Underscores.ALLOW
+        or (internal_only_headers and not names.isdisjoint(internal_only_headers))
+    ):
+        return None
+    connection = context.connection
+    context.remote = connection.peer.connection
+    context.is_internal = False
+    tls = connection.transport_protocol == "tls"
+    more = [(PROTO, "https" if tls else "http")]
+    if options.generate_request_id and _REQUEST_ID not in names:
+        more.append((_REQUEST_ID, request_id(context.random)))
+    if connection.peer.certificate is not None:
+        certificate = forwarded_client_cert(headers, options, connection)
+        if certificate is not None:
+            more.append((XFCC, certificate))
+    return headers.extended(more)
+
+
+def _fields(
+    request: Request,
+    options: HcmOptions,
+    context: CallContext,
+    internal_only_headers: tuple[str, ...],
+) -> Headers | LocalReply:
+    """The fields that go on: hop-by-hop ones out, trust judged, ours put in."""
+    headers = _joined(request.headers)
+    if options.headers_with_underscores_action is Underscores.DROP_HEADER:
+        headers = headers.without(*(name for name in headers.names() if "_" in name))
+    removed: set[str] = set()
+    put: dict[str, str] = {}
+    refusal = _hop_by_hop(request, removed, put)
+    if refusal is not None:
+        return refusal
+    _trust(headers, options, context, internal_only_headers, removed, put)
+    if options.via:
+        put["via"] = ", ".join((*headers.values("via"), options.via))
+    if options.generate_request_id:
+        edge = options.use_remote_address and not context.is_internal
+        if _REQUEST_ID not in headers or (edge and not options.preserve_external_request_id):
+            put[_REQUEST_ID] = request_id(context.random)
+    certificate = forwarded_client_cert(headers, options, context.connection)
+    if certificate is not None:
+        put[XFCC] = certificate
+    removed.add(XFCC)
+    if options.compat == "strict":
+        removed.add("x_forwarded_client_cert")
+    removed.update(put)
+    kept = (pair for pair in headers.pairs if pair[0] not in removed)
+    return Headers((*kept, *put.items()))
+
+
+def _joined(headers: Headers) -> Headers:
+    """The fields of which Envoy keeps one line, as one line; others keep their repeats."""
+    names = headers.names()
+    if len(names) == len(headers):
+        return headers
+    repeated = {n for n in names if n in ONE_LINE and len(headers.values(n)) > 1}
+    kept = (pair for pair in headers.pairs if pair[0] not in repeated)
+    return Headers((*kept, *((name, ",".join(headers.values(name))) for name in repeated)))
+
+
+def _hop_by_hop(request: Request, removed: set[str], put: dict[str, str]) -> LocalReply | None:
+    headers = request.headers
+    removed.update(_HOP_BY_HOP)
+    connection = [
+        token.strip(" \t").lower()
+        for value in headers.values("connection")
+        for token in value.split(",")
+    ]
+    upgrade = headers.get("upgrade")
+    if not (upgrade and "upgrade" in connection) or upgrade.lower() == "h2c":
+        removed.update(("connection", "upgrade"))
+        if upgrade is not None:
+            removed.add("http2-settings")
+    for token in connection:
+        if token in _NEVER_NOMINATED or token.startswith(":"):
+            return refusals.BAD_REQUEST
+        if token not in ("te", "upgrade", "close", "keep-alive", "connection"):
+            removed.add(token)
+    if request.protocol == "h2" and len(headers.values("cookie")) > 1:
+        # RFC 9113, 8.2.3: crumbs are one field again before anything looks at them.
+        put["cookie"] = "; ".join(headers.values("cookie"))
+    if "te" in headers:
+        words = {word.strip(" \t") for v in headers.values("te") for word in v.lower().split(",")}
+        removed.add("te")
+        if "trailers" in words:
+            put["te"] = "trailers"
+    return None
+
+
+def _trust(
+    headers: Headers,
+    options: HcmOptions,
+    context: CallContext,
+    internal_only_headers: tuple[str, ...],
+    removed: set[str],
+    put: dict[str, str],
+) -> None:
+    """Who calls, and which control fields such a caller may send."""
+    client = judge(headers, options, context)
+    context.remote = client.address
+    context.is_internal = client.is_internal
+    connection = context.connection
+    edge = options.use_remote_address and not client.is_internal
+    if client.forwarded_for is not None:
+        put[XFF] = client.forwarded_for
+    untrusted = options.use_remote_address and options.xff_num_trusted_hops == 0
+    if untrusted or PROTO not in headers:
+        put[PROTO] = "https" if connection.transport_protocol == "tls" else "http"
+    if options.append_x_forwarded_port and (untrusted or _PORT not in headers):
+        put[_PORT] = str(connection.local.port)
+    removed.add(_INTERNAL)
+    if client.is_internal:
+        put[_INTERNAL] = "true"
+        return
+    removed.update(_FROM_EXTERNAL)
+    removed.update(internal_only_headers)
+    if edge:
+        removed.update(_FROM_EDGE)
+        put[_EXTERNAL_ADDRESS] = client.address.host
+
+
+def request_id(random: Random) -> str:
+    """A random UUID (version 4)."""
+    draw = random.randrange
+    high, middle, low = draw(1 << 48), draw(1 << 48), draw(1 << 48)
+    return (
+        f"{high & 0xFFFFFFFF:08x}-{high >> 32:04x}-4{middle & 0xFFF:03x}"
+        f"-{0x8000 | middle >> 12 & 0x3FFF:04x}-{low:012x}"
+    )
