@@ -2,7 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import BodyEnd, Outcome, Request, Response
@@ -21,6 +21,8 @@ class Attempt:
     """The plan's compiled cluster (`flow.plan.ClusterPlan`): timeouts, limits, protocol, pool key."""
     number: int = 1
     original: Request | None = None
+    priority: Literal["DEFAULT", "HIGH"] = "DEFAULT"
+    """The route's: each priority has connections and limits of its own."""
 
 
 @dataclass(frozen=True, slots=True)

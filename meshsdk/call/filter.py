@@ -37,6 +37,6 @@ class HttpFilter(Protocol):
 class NetworkFilter(Protocol):
     """A compiled network filter before the terminal one: it sees the connection alone."""
 
-    def on_connection(self, context: CallContext) -> str | None:
-        """None: go on; else why the connection is closed (%CONNECTION_TERMINATION_DETAILS%)."""
+    def on_connection(self, context: CallContext) -> LocalReply | None:
+        """None: go on; else why the connection is closed (`details`) and its response flag."""
         ...

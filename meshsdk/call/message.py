@@ -57,6 +57,9 @@ class Response:
     """Only of a response that ended with its headers (gRPC trailers-only has none)."""
     attempt: object = None
     """The `Attempt` that brought it; None for local replies and the app's own responses."""
+    version: bytes = b"HTTP/1.1"
+    reason: bytes = b""
+    """The reason phrase, as it came."""
 
     def with_headers(self, headers: Headers) -> "Response":
         """The same response with other fields."""

@@ -1,7 +1,5 @@
 """A request that the application's own server accepted."""
 
-from dataclasses import replace
-
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import CallApp, Deliver, Flow
@@ -16,7 +14,6 @@ from meshsdk.telemetry import CallDenied
 # Fail closed before any policy is known (THREATS section 10): the caller learns nothing more.
 _NO_CONFIGURATION = LocalReply(503, b"", details="meshsdk_no_configuration", close=True)
 _NO_CHAIN = LocalReply(503, b"", flags=("NR",), details="filter_chain_not_found", close=True)
-_DENIED = LocalReply(403, b"", flags=("UAEX",), close=True)
 _NOT_MTLS = LocalReply(403, b"", flags=("NR",), details="meshsdk_mtls_required", close=True)
 
 
@@ -38,9 +35,9 @@ def inbound(source: Source, request: Request, connection: Connection) -> Flow[No
     context.listener = selected.listener.listener.name
     assert selected.chain is not None
     context.filter_chain = selected.chain.name
-    details = network.refusal(selected.chain, context)
-    if details is not None:
-        yield Deliver(_close(replace(_DENIED, details=details), request, context))
+    denied = network.refusal(selected.chain, context)
+    if denied is not None:
+        yield Deliver(_close(denied, request, context))
         return
     if selected.hcm is None:
         yield from _tcp(request)

@@ -2,17 +2,18 @@
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.filter import NetworkFilter
+from meshsdk.call.message import LocalReply
 from meshsdk.resources.filter_chain import FilterChain
 
 
-def refusal(chain: FilterChain | None, context: CallContext) -> str | None:
+def refusal(chain: FilterChain | None, context: CallContext) -> LocalReply | None:
     """Why the connection is closed (%CONNECTION_TERMINATION_DETAILS%); None: it may go on."""
     if chain is None:
         return None
     for network_filter in chain.network_filters:
         # An object that is no filter would be a filter that is not asked.
         assert isinstance(network_filter, NetworkFilter)
-        details = network_filter.on_connection(context)
-        if details is not None:
-            return details
+        denied = network_filter.on_connection(context)
+        if denied is not None:
+            return denied
     return None

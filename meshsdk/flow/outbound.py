@@ -69,8 +69,10 @@ def through(plan: Plan, selected: Selected, request: Request, context: CallConte
     context.original = request
     denied = network.refusal(selected.chain, context)
     if denied is not None:
-        context.flag("UAEX")
-        yield Deliver(Reset(ResetReason.CONNECTION_TERMINATION, denied, request_sent=False))
+        for flag in denied.flags:
+            context.flag(flag)
+        closed = ResetReason.CONNECTION_TERMINATION
+        yield Deliver(Reset(closed, denied.details, request_sent=False))
     elif selected.hcm is None:
         yield from _tcp(plan, selected, context)
     else:
