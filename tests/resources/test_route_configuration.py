@@ -13,6 +13,7 @@ Json = Mapping[str, object]
 EXTENSIONS = Extensions(
     Registry("HTTP filter"), Registry("network filter"), Registry("load balancing policy")
 )
+EMPTY: Json = {}
 TO_X: Json = {"match": {"prefix": "/"}, "route": {"cluster": "x"}}
 
 
@@ -62,13 +63,17 @@ REFUSED: list[tuple[Json, str, str]] = [
         "only one of prefix_rewrite",
     ),
     (_action(host_rewrite_literal="a", auto_host_rewrite=True), f"{R}.route", "exactly one of"),
-    (_action(request_mirror_policies=[{}]), f"{R}.route.request_mirror_policies[0]", "exactly one"),
+    (
+        _action(request_mirror_policies=[EMPTY]),
+        f"{R}.route.request_mirror_policies[0]",
+        "exactly one",
+    ),
     (
         _action(upgrade_configs=[{"upgrade_type": "a"}, {"upgrade_type": "A"}]),
         f"{R}.route.upgrade_configs[1].upgrade_type",
         "twice",
     ),
-    (_action(hash_policy=[{}]), f"{R}.route.hash_policy[0]", "exactly one of header"),
+    (_action(hash_policy=[EMPTY]), f"{R}.route.hash_policy[0]", "exactly one of header"),
     (_weighted(clusters=[]), f"{R}.route.weighted_clusters.clusters", "at least 1"),
     (
         _weighted(clusters=[{"name": "a", "weight": 0}]),
@@ -138,7 +143,8 @@ def test_an_unknown_override_is_refused_unless_it_is_optional() -> None:
 
     with pytest.raises(UnknownExtensionError):
         _parse(_host(TO_X, typed_per_filter_config={"f": unknown}))
-    assert _parse(_host(TO_X, typed_per_filter_config={"f": wrapped}))
+    found = _parse(_host(TO_X, typed_per_filter_config={"f": wrapped}))
+    assert found.virtual_hosts[0].overrides == {}
 
 
 def test_a_filter_may_be_switched_off() -> None:
@@ -183,9 +189,11 @@ def test_a_format_command_without_code_is_reported_where_it_stands() -> None:
 def test_istiods_larger_direct_responses_are_taken() -> None:
     body = {"inline_string": "x" * 5000}
 
-    assert _parse(
+    found = _parse(
         _host(_direct(status=200, body=body)), max_direct_response_body_size_bytes=1 << 20
     )
+
+    assert len(found.virtual_hosts) == 1
 
 
 def test_no_message_is_listed_twice() -> None:

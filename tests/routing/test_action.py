@@ -36,8 +36,10 @@ def test_a_field_may_hold_the_value_to_draw_with() -> None:
 
 
 def test_a_user_keeps_the_cluster_that_its_hash_drew() -> None:
-    by_user = {"hash_policy": [{"header": {"header_name": "x-user"}}]}
-    action = {**_weighted(use_hash_policy=True)["route"], **by_user}  # type: ignore[dict-item]
+    by_user: Json = {"header": {"header_name": "x-user"}}
+    clusters: list[Json] = [{"name": "a", "weight": 1}, {"name": "b", "weight": 1}]
+    weighted: Json = {"clusters": clusters, "use_hash_policy": True}
+    action: Json = {"weighted_clusters": weighted, "hash_policy": [by_user]}
     routes = table({"match": ANY, "route": action})
     jason = request(headers=[("x-user", "jason")])
 
