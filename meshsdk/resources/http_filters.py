@@ -57,7 +57,7 @@ class NamedFilter:
     is_unknown: bool = False
     """An optional filter that nobody knows."""
     discovery: Discovery | None = None
-    """Set while the config is still to come; `xds/assemble.py` fills it in."""
+    """Set where the config comes by ECDS: `xds/assemble.py` puts it in."""
 
     @property
     def decides_access(self) -> bool:
@@ -74,7 +74,7 @@ class NoFilterConfig:
     def on_request(self, request: Request, context: CallContext) -> Step:
         """Fail closed."""
         del request, context
-        return LocalReply(500, flags=("NFCF",), details="filter_chain_not_found")
+        return LocalReply(500, flags=("NFCF",))
 
 
 def parse_http_filters(reader: Reader, extensions: Extensions) -> tuple[NamedFilter, ...]:
@@ -96,7 +96,9 @@ def _filter(entry: Reader, extensions: Extensions) -> NamedFilter:
     disabled = entry.boolean("disabled")
     if entry.one_of("typed_config", "config_discovery") == "config_discovery":
         discovery = _discovery(entry.required_message("config_discovery"), extensions)
-        return NamedFilter(name, None, "", disabled, discovery=discovery)
+        # Until a config comes; for ever where nothing can come (static configuration).
+        waiting = discovery.default if discovery.has_default else NoFilterConfig(name)
+        return NamedFilter(name, waiting, "", disabled, discovery=discovery)
     typed = entry.typed("typed_config")
     if typed is None:
         return _without_config(entry, name, disabled)

@@ -227,9 +227,7 @@ def _discovered(
     if config is not None and config.type_url.rpartition("/")[2] in discovery.type_urls:
         skipped = "" if config.filter is not None else f"no HTTP filter takes {config.type_url}"
         return replace(entry, filter=config.filter, type_url=config.type_url, skipped=skipped)
-    if config is None and discovery.has_default:
-        return replace(entry, filter=discovery.default, skipped="the default config has no effect")
-    return replace(entry, filter=NoFilterConfig(entry.name))
+    return entry if config is None else replace(entry, filter=NoFilterConfig(entry.name))
 
 
 def check_update(previous: Listener, new: Listener) -> ConfigError | None:

@@ -8,6 +8,7 @@ from meshsdk.errors import ConfigError
 from meshsdk.filters import HTTP_FILTERS
 from meshsdk.filters.not_built import INERT
 from meshsdk.resources.hcm import HttpConnectionManager, parse_hcm
+from meshsdk.resources.http_filters import NoFilterConfig
 from tests.resources.listening import EXTENSIONS, NONE, PREFIX
 
 ROUTER: dict[str, object] = {
@@ -104,9 +105,9 @@ def test_a_filter_that_cannot_run_is_refused_where_it_stands(
 def test_behind_the_policies_an_optional_or_discovered_filter_is_no_error() -> None:
     found = read(RBAC, unknown(optional=True), DISCOVERED)
 
-    assert [f.filter is None for f in found.http_filters] == [False, True, True, False]
+    assert [f.filter is None for f in found.http_filters] == [False, True, False, False]
     assert found.reports == (("hcm.http_filters[1]", "x: optional and unknown"),)
-    assert found.http_filters[2].discovery is not None
+    assert found.http_filters[2].filter == NoFilterConfig("wasm")
 
 
 def test_in_envoys_compat_an_optional_filter_is_skipped_anywhere() -> None:
