@@ -135,7 +135,8 @@ def parse_virtual_host(reader: Reader, extensions: Extensions, max_body: int) ->
     request = parse_header_mutations(reader, "request")
     response = parse_header_mutations(reader, "response")
     return VirtualHost(
-        name=reader.required_string("name"),
+        # Envoy wants a name; istiod's feed for proxyless gRPC servers gives none (recorded).
+        name=reader.string("name"),
         domains=_domains(reader),
         routes=routes,
         tree=tree,

@@ -196,6 +196,14 @@ def test_istiods_larger_direct_responses_are_taken() -> None:
     assert len(found.virtual_hosts) == 1
 
 
+def test_the_unnamed_virtual_host_of_a_proxyless_server_is_taken() -> None:
+    found = _parse(
+        {"domains": ["*"], "routes": [{"match": {"prefix": "/"}, "non_forwarding_action": EMPTY}]}
+    )
+
+    assert found.virtual_hosts[0].name == ""
+
+
 def test_no_message_is_listed_twice() -> None:
     names = [table.message for table in TABLES]
 
