@@ -43,8 +43,9 @@ class Headers:
         if pairs is None:
             raw = self._raw
             assert raw is not None
+            # A list is made faster than a generator is run, and this is every call's cost.
             pairs = tuple(
-                (name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in raw
+                [(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in raw]
             )
             self._pairs = pairs
         return pairs
@@ -57,30 +58,49 @@ class Headers:
         return self._raw
 
     def _lookup(self) -> dict[str, tuple[str, ...]]:
-        index = self._index
-        if index is None:
-            index = {}
-            for name, value in self.pairs:
-                known = index.get(name)
-                index[name] = (value,) if known is None else (*known, value)
-            self._index = index
+        index: dict[str, tuple[str, ...]] = {}
+        for name, value in self.pairs:
+            if name in index:
+                index[name] = (*index[name], value)
+            else:
+                index[name] = (value,)
+        self._index = index
         return index
 
     def get(self, name: str) -> str | None:
         """The first value of a field, or None; `name` in lower case."""
-        values = self._lookup().get(name)
+        index = self._index
+        if index is None:
+            index = self._lookup()
+        values = index.get(name)
         return None if values is None else values[0]
 
     def values(self, name: str) -> tuple[str, ...]:
         """Every value of a field, in order; empty when absent."""
-        return self._lookup().get(name, ())
+        index = self._index
+        if index is None:
+            index = self._lookup()
+        return index.get(name, ())
+
+    def has_any(self, names: frozenset[str]) -> bool:
+        """Whether one of these fields is there."""
+        index = self._index
+        if index is None:
+            index = self._lookup()
+        return not names.isdisjoint(index)
 
     def names(self) -> KeysView[str]:
         """The names of all fields, each once."""
-        return self._lookup().keys()
+        index = self._index
+        if index is None:
+            index = self._lookup()
+        return index.keys()
 
     def __contains__(self, name: object) -> bool:
-        return name in self._lookup()
+        index = self._index
+        if index is None:
+            index = self._lookup()
+        return name in index
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.pairs)
@@ -104,14 +124,15 @@ class Headers:
 
     def set(self, name: str, value: str) -> "Headers":
         """The field once, at the end; earlier ones of that name go."""
-        return Headers((*(p for p in self.pairs if p[0] != name), (name, value)))
+        if name in self:
+            return Headers([*[p for p in self.pairs if p[0] != name], (name, value)])
+        return self.extended(((name, value),))
 
     def without(self, *names: str) -> "Headers":
         """The same fields less those names; self when none is there."""
-        index = self._lookup()
-        if not any(name in index for name in names):
+        if not any(name in self for name in names):
             return self
-        return Headers(p for p in self.pairs if p[0] not in names)
+        return Headers([p for p in self.pairs if p[0] not in names])
 
     def plus(self, pairs: Iterable[Pair]) -> "Headers":
         """More fields at the end."""

@@ -13,6 +13,7 @@ from meshsdk.flow.plan import HttpPlan, Plan
 from meshsdk.routing.action import Chosen
 from meshsdk.routing.canonical import canonicalize
 from meshsdk.routing.table import RouteTable
+from meshsdk.routing.upgrade import refuse_upgrade
 
 
 @dataclass(slots=True)
@@ -35,16 +36,19 @@ def walk(
     plan: Plan, http: HttpPlan, request: Request, context: CallContext
 ) -> Flow[Routed | Answered]:
     """Canonical request, route, filters: up to the point where a cluster or the app takes over."""
-    canonical = canonicalize(request, http.hcm.options, context)
+    table = plan.routes(http)
+    internal = table.config.internal_only_headers if isinstance(table, RouteTable) else ()
+    canonical = canonicalize(request, http.hcm.options, context, internal)
     if isinstance(canonical, LocalReply):
         return Answered(reply.to_response(canonical, request, context))
     request = canonical
     if http.hcm.not_built:
         return Answered(reply.to_response(reply.not_built(http.hcm.not_built[0]), request, context))
-    table = plan.routes(http)
-    if isinstance(table, RouteTable) and table.config.internal_only_headers:
-        request = _without_internal(request, table, context)
     chosen = table.choose(request, context) if isinstance(table, RouteTable) else None
+
+    refused = refuse_upgrade(request, http.hcm.options, chosen)
+    if refused is not None:
+        return Answered(reply.to_response(refused, request, context))
 
     def filters() -> tuple[InForce, ...]:
         return http.filters if chosen is None else http.filters_for(chosen.overrides)
@@ -59,7 +63,7 @@ def walk(
         context.virtual_cluster = chosen.virtual_cluster
     if isinstance(outcome, chain.Refused):
         response = reply.to_response(outcome.reply, outcome.request, context)
-        if chosen is not None:
+        if chosen is not None and chosen.reply is None:
             response = chosen.on_response(response, context)
         return Answered(unwind(response, outcome.on_response, context))
     if chosen is None:
@@ -67,13 +71,6 @@ def walk(
         response = reply.to_response(none, outcome.request, context)
         return Answered(unwind(response, outcome.on_response, context))
     return _routed(chosen, outcome, context)
-
-
-def _without_internal(request: Request, table: RouteTable, context: CallContext) -> Request:
-    """Only internal callers may send `internal_only_headers`."""
-    if context.is_internal:
-        return request
-    return request.with_headers(request.headers.without(*table.config.internal_only_headers))
 
 
 def _routed(chosen: Chosen, passed: chain.Passed, context: CallContext) -> Routed | Answered:

@@ -9,6 +9,7 @@ from meshsdk.flow.http import Answered, unwind, walk
 from meshsdk.flow.outbound import Source
 from meshsdk.flow.plan import Plan
 from meshsdk.flow.select import Selected
+from meshsdk.routing.downstream import finish_response
 from meshsdk.telemetry import CallDenied
 
 # Fail closed before any policy is known (THREATS section 10): the caller learns nothing more.
@@ -88,6 +89,7 @@ def _http(
     response = yield CallApp(chosen.finalize(walked.request, context))
     assert isinstance(response, Response)
     response = unwind(chosen.on_response(response, context), walked.on_response, context)
+    response = finish_response(response, walked.request, http.hcm.options, names_server=False)
     end = yield Deliver(response)
     assert isinstance(end, BodyEnd)
 

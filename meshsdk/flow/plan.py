@@ -177,6 +177,8 @@ class Plan:
     only_outbound: ListenerPlan | None
     """The listener that takes everything where no control plane speaks of addresses."""
     names: NameTable | None
+    selected: dict[object, object] = field(default_factory=dict[object, object])
+    """What `flow/select.py` found for targets of outbound calls."""
     _routes: dict[str, RouteTable] = field(default_factory=dict[str, RouteTable])
     _clusters: dict[str, ClusterPlan] = field(default_factory=dict[str, ClusterPlan])
 

@@ -19,6 +19,7 @@ from meshsdk.routing.action import Chosen
 from meshsdk.routing.mirror import shadow, shadow_cluster
 
 _CONSUMED = (*CONSUMED_HEADERS, *deadline.CONSUMED_HEADERS)
+_ANY_CONSUMED = frozenset(_CONSUMED)
 _ATTEMPT_COUNT = "x-envoy-attempt-count"
 _MAX_DURATION = LocalReply(
     408, b"downstream duration timeout", details="max_duration_timeout", grpc_status=4
@@ -121,8 +122,10 @@ class Call:
 
     def remaining(self) -> float | None:
         """Seconds until the first of the call's bounds; None: unbounded."""
-        ends = [end for end in (self.deadline, self.duration_ends) if end is not None]
-        return min(ends) - self.context.clock.monotonic() if ends else None
+        first, second = self.deadline, self.duration_ends
+        if first is None or (second is not None and second < first):
+            first = second
+        return None if first is None else first - self.context.clock.monotonic()
 
     def out_of_time(self) -> LocalReply:
         """The answer when the first bound has passed."""
@@ -201,7 +204,9 @@ def _prepare(call: Call) -> None:
         call.duration_ends = context.start + duration.limit
     context.deadline = call.deadline
     request = chosen.finalize(request, context)
-    headers = request.headers.without(*_CONSUMED)
+    headers = request.headers
+    if headers.has_any(_ANY_CONSUMED):
+        headers = headers.without(*_CONSUMED)
     if duration.grpc_timeout is not None:
         headers = headers.set("grpc-timeout", duration.grpc_timeout)
     call.request = request if headers is request.headers else request.with_headers(headers)

@@ -13,6 +13,11 @@ _LOOPBACK = Peer(physical=Address("127.0.0.1", 0), connection=Address("127.0.0.1
 _PLAINTEXT_ALPN = {"http1": ("http/1.1",), "h2": ("h2c",)}
 
 
+_REMEMBERED = 4096
+"""Targets; reached only by applications that invent host names."""
+_UNKNOWN = object()
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What the application asked for, before any policy: the socket that it would have dialled."""
@@ -37,6 +42,17 @@ class Selected:
 
 
 def outbound(plan: Plan, target: Target) -> Selected | None:
+    """`find_outbound`, remembered per plan: the same target leads to the same chain."""
+    known = plan.selected.get(target, _UNKNOWN)
+    if known is _UNKNOWN:
+        if len(plan.selected) >= _REMEMBERED:
+            plan.selected.clear()
+        known = plan.selected[target] = find_outbound(plan, target)
+    assert known is None or isinstance(known, Selected)
+    return known
+
+
+def find_outbound(plan: Plan, target: Target) -> Selected | None:
     """The listener and chain for an outbound call; None when nothing takes it.
 
     An API listener of that name first (proxyless feeds); then as iptables, DNS and Envoy would:

@@ -13,10 +13,13 @@ _HOP_BY_HOP: Final = ("connection", "keep-alive", "proxy-connection", "transfer-
 _REQUEST_ID: Final = "x-request-id"
 
 
-def finish_response(response: Response, request: Request, options: HcmOptions) -> Response:
+def finish_response(
+    response: Response, request: Request, options: HcmOptions, *, names_server: bool = True
+) -> Response:
     """The answer less hop-by-hop fields, with `server`, `via` and the request's ID as configured.
 
-    `request` is the canonical one. A switch of protocols keeps its own fields.
+    `request` is the canonical one. A switch of protocols keeps its own fields. `names_server`
+    False leaves `server` to the application's own server, which would send a second one.
     """
     before = response.headers
     headers = before
@@ -28,7 +31,8 @@ def finish_response(response: Response, request: Request, options: HcmOptions) -
             headers = headers.set(_REQUEST_ID, sent)
     if options.via:
         headers = headers.set("via", ", ".join((*headers.values("via"), options.via)))
-    headers = _server(headers, options)
+    if names_server:
+        headers = _server(headers, options)
     return response if headers is before else response.with_headers(headers)
 
 
