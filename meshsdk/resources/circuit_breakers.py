@@ -31,7 +31,8 @@ _THRESHOLDS: Final = MessageTable(
 )
 _BUDGET: Final = MessageTable(
     "envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget",
-    honoured("budget_percent", "min_retry_concurrency"),
+    honoured("budget_percent", "min_retry_concurrency")
+    | {"budget_interval": not_built("a budget over a time instead of what is active")},
 )
 TABLES: Final = (_BREAKERS, _THRESHOLDS, _BUDGET)
 
@@ -84,6 +85,8 @@ def parse_circuit_breakers(reader: Reader | None) -> CircuitBreakers:
     found: dict[Priority, Thresholds] = {}
     for item in reader.messages("thresholds"):
         missing.extend(check(item, _THRESHOLDS))
+        budget = item.message("retry_budget")
+        missing.extend(() if budget is None else check(budget, _BUDGET))
         found.setdefault(item.enum("priority", _PRIORITIES, "DEFAULT"), _thresholds(item))
     return CircuitBreakers(
         found.get("DEFAULT", DEFAULT_THRESHOLDS),
@@ -108,7 +111,6 @@ def _thresholds(reader: Reader) -> Thresholds:
 
 
 def _budget(reader: Reader) -> RetryBudget:
-    check(reader, _BUDGET)
     percent = reader.message("budget_percent")
     value = 20.0 if percent is None else percent.number("value")
     if not 0.0 <= value <= 100.0:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from meshsdk.config.fields import MessageTable, honoured, ignored, not_built, refused
+from meshsdk.config.fields import MessageTable, honoured, ignored, not_built
 from meshsdk.resources import (
     circuit_breakers,
     error_matcher,
@@ -65,6 +65,12 @@ CLUSTER: Final = MessageTable(
         "lrs_server": ignored("load reports"),
         "lrs_report_endpoint_metrics": ignored("load reports"),
         "track_timeout_budgets": ignored("statistics"),
+        "stats_matcher": ignored("statistics"),
+        "per_connection_buffer_high_watermark_timeout": ignored(
+            "back-pressure is the transport's own"
+        ),
+        "queuing_policies": not_built("queues of the cluster's own"),
+        "transport_socket_matcher": not_built("transport sockets by a matcher tree"),
         "track_cluster_stats": ignored("statistics"),
         "preconnect_policy": ignored("connections are opened when they are needed"),
         "connection_pool_per_downstream_connection": ignored("the application has no connection"),
@@ -95,9 +101,6 @@ ZONE_AWARE: Final = MessageTable(
     | {
         "routing_enabled": ignored("needs a local cluster, which a library does not have"),
         "min_cluster_size": ignored("needs a local cluster, which a library does not have"),
-        "force_locality_direct_routing": ignored("needs a local cluster"),
-        "force_local_zone": ignored("needs a local cluster"),
-        "locality_basis": ignored("needs a local cluster"),
     },
 )
 ORIGINAL_DST: Final = MessageTable(
@@ -135,13 +138,15 @@ DNS_CLUSTER: Final = MessageTable(
         "dns_lookup_family",
         "all_addresses_in_single_endpoint",
     )
-    | {"typed_dns_resolver_config": ignored("names are resolved by the machine")},
+    | {
+        "typed_dns_resolver_config": ignored("names are resolved by the machine"),
+        "dns_min_refresh_rate": ignored("tuning"),
+    },
 )
 LB_POLICY: Final = MessageTable("envoy.config.cluster.v3.LoadBalancingPolicy", honoured("policies"))
 LB_POLICY_ENTRY: Final = MessageTable(
     "envoy.config.cluster.v3.LoadBalancingPolicy.Policy",
-    honoured("typed_extension_config")
-    | {"name": refused("removed from the API"), "typed_config": refused("removed from the API")},
+    honoured("typed_extension_config"),
 )
 TABLES: Final = (
     CLUSTER,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from meshsdk.config.fields import MessageTable, check, honoured, ignored, not_built
+from meshsdk.config.fields import MessageTable, check, honoured, ignored, refused
 from meshsdk.config.reader import Reader
 
 CONFIG_SOURCE: Final = MessageTable(
@@ -13,9 +13,9 @@ CONFIG_SOURCE: Final = MessageTable(
         "api_config_source": ignored(
             "secrets are found by their names; other types are not fetched"
         ),
-        "path": not_built("resources from files of their own"),
-        "path_config_source": not_built("resources from files of their own"),
-        "authorities": not_built("xdstp authorities"),
+        "path": refused("resources from files of their own"),
+        "path_config_source": refused("resources from files of their own"),
+        "authorities": refused("xdstp authorities"),
         "resource_api_version": ignored("there is v3 only"),
     },
 )

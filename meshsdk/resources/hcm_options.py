@@ -9,7 +9,15 @@ from enum import Enum
 from typing import Final, Literal, TypeAlias
 
 from meshsdk.config.extension import Extensions
-from meshsdk.config.fields import MessageTable, Table, check, honoured, ignored, not_built
+from meshsdk.config.fields import (
+    MessageTable,
+    Table,
+    check,
+    honoured,
+    ignored,
+    not_built,
+    refused,
+)
 from meshsdk.config.reader import Reader
 from meshsdk.matching.cidr import CidrRange, parse_cidr
 
@@ -176,6 +184,7 @@ COMMON_HTTP_PROTOCOL_OPTIONS: Final = MessageTable(
         **honoured("max_headers_count", "headers_with_underscores_action", "max_stream_duration"),
         "idle_timeout": _SOCKETS,
         "max_connection_duration": _SOCKETS,
+        "max_connection_duration_jitter": _SOCKETS,
         "max_response_headers_kb": _SOCKETS,
         "max_requests_per_connection": _SOCKETS,
     },
@@ -190,6 +199,11 @@ HTTP1_PROTOCOL_OPTIONS: Final = MessageTable(
             "names are lower case in the core; letter case is no decision"
         ),
         "enable_trailers": _SOCKETS,
+        "allow_chunked_length": refused("both content-length and transfer-encoding"),
+        "send_fully_qualified_url": ignored("of requests that a cluster sends"),
+        "use_balsa_parser": ignored("choice of Envoy's parser"),
+        "allow_custom_methods": ignored("any token is a method"),
+        "ignore_http_11_upgrade": not_built("upgrades that are left out"),
         "override_stream_error_on_invalid_http_message": _SOCKETS,
     },
 )

@@ -24,7 +24,6 @@ _OPTIONS: Final = MessageTable(
     | {
         "http_filters": not_built("HTTP filters of the upstream side"),
         "header_validation_config": ignored("the SDK's own codecs validate"),
-        "shadow_policy": not_built("HTTP level request mirroring of a cluster"),
         "request_mirror_policies": not_built("request mirroring of a cluster"),
         "retry_policy": not_built("a retry policy of the cluster"),
         "hash_policy": not_built("hash policies of the cluster"),
@@ -34,6 +33,7 @@ _COMMON: Final = MessageTable(
     "envoy.config.core.v3.HttpProtocolOptions",
     honoured("idle_timeout", "max_connection_duration", "max_requests_per_connection")
     | {
+        "max_connection_duration_jitter": ignored("tuning"),
         "max_headers_count": ignored("a limit of the codec"),
         "max_response_headers_kb": ignored("a limit of the codec"),
         "max_stream_duration": not_built("a time limit of the cluster's streams"),

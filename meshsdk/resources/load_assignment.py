@@ -49,6 +49,7 @@ _ENDPOINT: Final = MessageTable(
     "envoy.config.endpoint.v3.Endpoint",
     honoured("address", "hostname")
     | {
+        "observability_name": ignored("telemetry"),
         "health_check_config": ignored("per-endpoint settings of active health checks"),
         "additional_addresses": ignored("happy eyeballs: the first address is dialled"),
     },

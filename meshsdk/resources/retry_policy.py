@@ -46,7 +46,10 @@ _POLICY: Final = MessageTable(
         "retriable_headers",
         "retriable_request_headers",
     )
-    | {"retry_options_predicates": not_built("predicates that change connection options")},
+    | {
+        "retry_options_predicates": not_built("predicates that change connection options"),
+        "refresh_cluster_on_retry": not_built("another cluster for each retry"),
+    },
 )
 _BACK_OFF: Final = MessageTable(
     "envoy.config.route.v3.RetryPolicy.RetryBackOff", honoured("base_interval", "max_interval")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from meshsdk.config.extension import Extensions
-from meshsdk.config.fields import Field, MessageTable, check, honoured, ignored, not_built
+from meshsdk.config.fields import Field, MessageTable, check, honoured, ignored, not_built, refused
 from meshsdk.config.reader import Reader
 from meshsdk.matching.fraction import ALWAYS, Fraction, parse_runtime_fraction
 from meshsdk.matching.octets import lower, octets
@@ -106,7 +106,8 @@ MIRROR_POLICY: Final = MessageTable(
     },
 )
 HEADER_MUTATION: Final = MessageTable(
-    "envoy.config.common.mutation_rules.v3.HeaderMutation", honoured("remove", "append")
+    "envoy.config.common.mutation_rules.v3.HeaderMutation",
+    honoured("remove", "append") | {"remove_on_match": refused("removal by a matcher")},
 )
 UPGRADE_CONFIG: Final = MessageTable(
     "envoy.config.route.v3.RouteAction.UpgradeConfig",

@@ -7,7 +7,7 @@ from typing import Final
 
 from meshsdk.call.message import Request
 from meshsdk.config.extension import Extensions
-from meshsdk.config.fields import MessageTable, check, honoured, ignored, not_built
+from meshsdk.config.fields import MessageTable, check, honoured, not_built
 from meshsdk.config.reader import Reader
 from meshsdk.matching.headers import HeaderMatcher, parse_header_matcher
 from meshsdk.matching.octets import lower, octets
@@ -57,7 +57,7 @@ VIRTUAL_HOST: Final = MessageTable(
 )
 VIRTUAL_CLUSTER: Final = MessageTable(
     "envoy.config.route.v3.VirtualCluster",
-    {**honoured("headers", "name"), "pattern": ignored("Envoy dropped it")},
+    honoured("headers", "name"),
 )
 TABLES: Final = (VIRTUAL_HOST, VIRTUAL_CLUSTER)
 
