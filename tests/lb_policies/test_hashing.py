@@ -5,7 +5,7 @@ import pytest
 from meshsdk.call.endpoint import Host
 from meshsdk.lb_policies.murmur import murmur2
 from meshsdk.lb_policies.xxhash import xx64, xx64_python
-from tests.lb_policies.clusters import Balanced, FakeClock, group, labelled, lb_endpoint
+from tests.lb_policies.clusters import Balanced, FakeClock, group, lb_endpoint
 
 FIVE = group(*(lb_endpoint(port) for port in range(21001, 21006)))
 RING_64: dict[str, object] = {
