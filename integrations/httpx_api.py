@@ -1,0 +1,307 @@
+"""What httpx and httpx2 have in common: their nouns, structurally, and ours.
+
+Neither library is imported here; each has a file of its own that names its classes.
+"""
+
+import ssl
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NoReturn, Protocol, cast
+
+from meshsdk.call.context import CallContext
+from meshsdk.call.headers import Headers, RawPair
+from meshsdk.call.message import Request, Reset, ResetReason, Response
+from meshsdk.errors import NotReadyError
+from meshsdk.flow.select import Target
+from meshsdk.upstream.aio_connection import AioConnection
+from meshsdk.upstream.anyio_connection import AnyioConnection
+from meshsdk.upstream.async_calls import AsyncCall
+from meshsdk.upstream.body import BodyLengthError, RequestBody
+from meshsdk.upstream.calls import Call, Membership, Wanted
+from meshsdk.upstream.head import HeadError
+from meshsdk.upstream.network_stream import AsyncNetworkStream, NetworkStream
+from meshsdk.upstream.pool import Origin
+from meshsdk.upstream.steps import BodyBroken
+from meshsdk.upstream.sync_calls import SyncCall
+from meshsdk.upstream.timeouts import UNBOUNDED, CallerTimedOut, CallerTimeouts, Operation
+
+LocalReplies = Literal["response", "raise"]
+Cert = str | tuple[str, str] | tuple[str, str, str] | None
+_PORTS = {"http": 80, "https": 443}
+
+
+class Url(Protocol):
+    """Of `httpx.URL`."""
+
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def raw_host(self) -> bytes: ...
+    @property
+    def port(self) -> int | None: ...
+    @property
+    def raw_path(self) -> bytes: ...
+    @property
+    def netloc(self) -> bytes: ...
+
+
+class Fields(Protocol):
+    """Of `httpx.Headers`."""
+
+    @property
+    def raw(self) -> list[RawPair]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """A library's exceptions."""
+
+    connect: type[Exception]
+    connect_timeout: type[Exception]
+    read: type[Exception]
+    read_timeout: type[Exception]
+    write_timeout: type[Exception]
+    pool_timeout: type[Exception]
+    local_protocol: type[Exception]
+    remote_protocol: type[Exception]
+    unsupported_protocol: type[Exception]
+
+    def of_timeout(self, operation: Operation) -> type[Exception]:
+        """For a limit of the application that ran out."""
+        return {
+            "connect": self.connect_timeout,
+            "read": self.read_timeout,
+            "write": self.write_timeout,
+            "pool": self.pool_timeout,
+        }[operation]
+
+    def of_reset(self, reset: Reset) -> Exception:
+        """For a call or a body that ended without a (whole) response, as plain httpx says it."""
+        detail = reset.detail or reset.reason.value
+        match reset.reason:
+            case ResetReason.CONNECT_TIMEOUT:
+                kind = self.connect_timeout
+            case ResetReason.CONNECT_FAILURE | ResetReason.TLS_FAILURE | ResetReason.OVERFLOW:
+                kind = self.connect
+            case (
+                ResetReason.TIMEOUT | ResetReason.PER_TRY_TIMEOUT | ResetReason.PER_TRY_IDLE_TIMEOUT
+            ):
+                kind = self.read_timeout
+            case ResetReason.CONNECTION_TERMINATION if isinstance(reset.error, OSError):
+                kind = self.read
+            case ResetReason.CONNECTION_TERMINATION | ResetReason.PROTOCOL_ERROR:
+                kind = self.remote_protocol
+            case _:
+                kind = self.read
+        error = kind(detail)
+        error.__cause__ = reset.error
+        return error
+
+    def reraise(self, error: Exception) -> NoReturn:
+        """Raise a failure of the transport as the library's own; others as they are."""
+        match error:
+            case CallerTimedOut(operation=operation):
+                raise self.of_timeout(operation)(str(error)) from error
+            case BodyBroken(reset=reset):
+                raise self.of_reset(reset) from reset.error
+            case HeadError() | BodyLengthError():
+                raise self.local_protocol(str(error)) from error
+            case NotReadyError():
+                raise self.pool_timeout(str(error)) from error
+            case _:
+                raise error
+
+
+class Settings:
+    """What a transport was made with. One for a transport's life, any thread."""
+
+    def __init__(
+        self,
+        mesh: Membership | None,
+        local_replies: LocalReplies,
+        errors: Errors,
+        make_context: Callable[[], ssl.SSLContext],
+    ) -> None:
+        if local_replies not in ("response", "raise"):
+            raise ValueError(
+                f"local_replies: expected 'response' or 'raise', got {local_replies!r}"
+            )
+        self._mesh = mesh
+        self.local_replies = local_replies
+        self.errors = errors
+        self._make_context = make_context
+        self._context: ssl.SSLContext | None = None
+
+    @property
+    def mesh(self) -> Membership:
+        """The mesh that was given, or the process's own."""
+        mesh = self._mesh
+        if mesh is None:
+            # Here, so that a transport over a mesh of the caller's own loads no control plane.
+            from meshsdk.mesh import process_mesh
+
+            mesh = self._mesh = process_mesh()
+        return mesh
+
+    @property
+    def is_started(self) -> bool:
+        """Whether there is a mesh whose connections could be ours."""
+        return self._mesh is not None
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The application's TLS, for chains that pass it through; made at the first use."""
+        context = self._context
+        if context is None:
+            context = self._make_context()
+            context.set_alpn_protocols(["http/1.1"])
+            self._context = context
+        return context
+
+    # -- in ---------------------------------------------------------------------------------
+
+    def wanted(
+        self,
+        method: str,
+        url: Url,
+        fields: Fields,
+        body: RequestBody,
+        extensions: Mapping[str, object],
+    ) -> Wanted:
+        """The call for a request of the library."""
+        scheme = url.scheme
+        if scheme not in _PORTS:
+            raise self.errors.unsupported_protocol(
+                f"Request URL has an unsupported protocol '{scheme}://'."
+            )
+        host = url.raw_host.decode("ascii")
+        port = url.port or _PORTS[scheme]
+        raw = fields.raw
+        authority = b""
+        others: list[RawPair] = []
+        for pair in raw:
+            if pair[0].lower() == b"host":
+                authority = pair[1]
+            else:
+                others.append(pair)
+        request = Request(
+            method,
+            (authority or url.netloc).decode("latin-1"),
+            url.raw_path.decode("latin-1"),
+            Headers.from_raw(others),
+            scheme,
+            has_body=body.length != 0,
+        )
+        timeouts = extensions.get("timeout")
+        return Wanted(
+            request,
+            *self._where(scheme, host, port, extensions),
+            raw,
+            body,
+            UNBOUNDED
+            if timeouts is None
+            else _timeouts(cast("Mapping[str, float | None]", timeouts)),
+        )
+
+    def _where(
+        self, scheme: str, host: str, port: int, extensions: Mapping[str, object]
+    ) -> tuple[Target, Origin]:
+        if scheme == "http":
+            return Target(host, port), Origin(host, port)
+        name = extensions.get("sni_hostname") or host
+        assert isinstance(name, str)
+        return (
+            Target(host, port, tls=True, server_name=name),
+            Origin(host, port, self.context, name),
+        )
+
+    # -- out --------------------------------------------------------------------------------
+
+    def refuse(self, response: Response, context: CallContext | None) -> None:
+        """Raise for a local reply that stands for a failed call, where the user asked for that."""
+        if self.local_replies != "raise" or context is None or not context.flags:
+            return
+        body = response.body
+        for flag in context.flags:
+            kind = _FAILED.get(flag)
+            if kind is not None and isinstance(body, bytes):
+                if flag == "UF" and "connection_timeout" in context.details:
+                    kind = "connect_timeout"
+                found: object = getattr(self.errors, kind)
+                error = cast("type[Exception]", found)
+                raise error(f"{body.decode('latin-1')} ({context.details})")
+
+
+_FAILED: Mapping[str, str] = {
+    "UF": "connect",
+    "UH": "connect",
+    "UO": "connect",
+    "NC": "connect",
+    "LR": "read",
+    "UR": "read",
+    "UC": "remote_protocol",
+    "UPE": "remote_protocol",
+    "UT": "read_timeout",
+    "DT": "read_timeout",
+}
+"""The exception for a local reply, by its response flag. Other flags are answers of a policy."""
+
+
+def _timeouts(given: Mapping[str, float | None]) -> CallerTimeouts:
+    get = given.get
+    return CallerTimeouts(get("connect"), get("read"), get("write"), get("pool"))
+
+
+def facts(context: CallContext | None) -> dict[str, object]:
+    """`extensions["meshsdk"]`: what the mesh did."""
+    if context is None:
+        return {}
+    host = context.host
+    return {
+        "flags": tuple(context.flags),
+        "details": context.details or "via_upstream",
+        "cluster": context.cluster,
+        "endpoint": "" if host is None else str(host.endpoint.address),
+        "attempts": context.attempts,
+        "route": context.route_name,
+    }
+
+
+def _extensions(call: Call, response: Response) -> dict[str, object]:
+    found: dict[str, object] = {
+        "http_version": response.version,
+        "meshsdk": facts(call.context),
+    }
+    if not isinstance(response.body, bytes):
+        found["reason_phrase"] = response.reason
+    return found
+
+
+def sync_extensions(call: SyncCall, response: Response) -> dict[str, object]:
+    """What httpx's own transport tells of a response, and `meshsdk`."""
+    found = _extensions(call, response)
+    exchange = call.mesh.sync_upstream.exchange(response)
+    if exchange is not None and exchange.connection is not None:
+        found["network_stream"] = NetworkStream(exchange.connection)
+    return found
+
+
+def async_extensions(call: AsyncCall, response: Response) -> dict[str, object]:
+    """`sync_extensions` for awaiting callers."""
+    found = _extensions(call, response)
+    exchange = call.pools.exchange(response)
+    if exchange is not None and exchange.connection is not None:
+        connection = exchange.connection
+        if isinstance(connection, AioConnection | AnyioConnection):
+            found["network_stream"] = AsyncNetworkStream(connection)
+    return found
+
+
+def sync_source(stream: object) -> RequestBody:
+    """A body that the application streams."""
+    return RequestBody(source=iter(cast("Iterable[bytes]", stream)))
+
+
+def async_source(stream: object) -> RequestBody:
+    """A body that the application streams from a coroutine."""
+    return RequestBody(async_source=aiter(cast("AsyncIterable[bytes]", stream)))

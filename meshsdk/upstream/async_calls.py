@@ -1,0 +1,179 @@
+"""Outbound calls of awaiting client libraries, under asyncio, uvloop and trio."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import anyio
+from anyio import to_thread
+
+from meshsdk.call.effects import (
+    Dial,
+    Dialed,
+    Effect,
+    Mirror,
+    ReadBody,
+    Reply,
+    Send,
+    Sleep,
+    WaitForConfig,
+)
+from meshsdk.call.message import Outcome, Reset, Response
+from meshsdk.flow.drive import adrive
+from meshsdk.upstream.aio import AnyPools
+from meshsdk.upstream.aio_pools import AioPools
+from meshsdk.upstream.body import RequestBody
+from meshsdk.upstream.calls import Call, Membership, Wanted, ask_over, body_read, refused
+from meshsdk.upstream.steps import BodyBroken
+
+
+class AsyncCall(Call):
+    """Runs in the caller's task."""
+
+    __slots__ = ("pools",)
+
+    def __init__(self, mesh: Membership, wanted: Wanted) -> None:
+        super().__init__(mesh, wanted)
+        self.pools: AnyPools = mesh.async_upstream.here()
+
+    async def run(self) -> Outcome:
+        """The delivered outcome. `AsyncBody` reads a response's body; a Reset ended the call.
+
+        CallerTimedOut, NotReadyError, HeadError, BodyLengthError, and what the body raises.
+        """
+        outcome: Outcome | Dialed
+        try:
+            outcome = await adrive(self.flow, self._perform)
+            self._settle(outcome)
+            if isinstance(outcome, Dialed):
+                outcome = await self._over(outcome)
+            if isinstance(outcome, Reset):
+                self.ended(0, reset=outcome)
+        except BaseException:
+            self.end_early()
+            raise
+        return outcome
+
+    async def _perform(self, effect: Effect) -> Reply:
+        pools, wanted = self.pools, self.wanted
+        if self._undelivered is not None:
+            self._settle()
+        match effect:
+            case Send():
+                return self._sent(await pools.send(effect, wanted.body, wanted.timeouts))
+            case Sleep(seconds):
+                await anyio.sleep(seconds)
+                return None
+            case Dial():
+                return await pools.dial(effect, wanted.origin, wanted.timeouts)
+            case Mirror():
+                wanted.body.on_whole(lambda data: pools.mirror(effect, data))
+                return None
+            case ReadBody(limit):
+                await _pull(wanted.body, limit)
+                return body_read(wanted.body, limit)
+            case WaitForConfig():
+                return await self._wait(effect)
+            case _:
+                return refused(effect)
+
+    async def _wait(self, effect: WaitForConfig) -> bool:
+        publisher, seen = self.mesh.publisher, self._seen
+        if effect.listener:
+            self.mesh.feed.want(effect.listener)
+        if isinstance(self.pools, AioPools):
+            loop = asyncio.get_running_loop()
+            changed = loop.create_future()
+
+            def wake() -> None:
+                with suppress(RuntimeError):  # the loop closed meanwhile
+                    loop.call_soon_threadsafe(_resolve, changed)
+
+            forget = publisher.on_change(seen, wake)
+            try:
+                async with asyncio.timeout(effect.timeout):
+                    await changed
+            except TimeoutError:
+                pass
+            finally:
+                forget()
+        else:
+            await to_thread.run_sync(publisher.wait, seen, effect.timeout, abandon_on_cancel=True)
+        self._seen = publisher.plan
+        return self._seen is not seen
+
+    async def _over(self, dialed: Dialed) -> Outcome:
+        """The application's own HTTP over a raw connection (tcp_proxy)."""
+        lent = self.pools.lent(dialed)
+        try:
+            ask = ask_over(self.wanted, lent, self.pools.clock)
+            return await self.pools.send_over(ask, lent)
+        finally:
+            lent.close()
+
+
+def _resolve(changed: asyncio.Future[None]) -> None:
+    if not changed.done():
+        changed.set_result(None)
+
+
+async def _pull(body: RequestBody, limit: int) -> None:
+    while not body.exhausted and body.pulled <= limit:
+        chunk = await body.apull()
+        if chunk is None:
+            body.ended()
+        else:
+            body.pulled_one(chunk, is_for_a_filter=True)
+
+
+class AsyncBody:
+    """The body of a delivered response. Its end, or `close`, ends the call."""
+
+    __slots__ = ("_call", "_exchange", "_is_over")
+
+    def __init__(self, call: AsyncCall, response: Response) -> None:
+        exchange = call.pools.exchange(response)
+        assert exchange is not None
+        self._call = call
+        self._exchange = exchange
+        self._is_over = False
+        if call.context is not None:
+            exchange.deadline = call.context.deadline
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces as they come. BodyBroken, CallerTimedOut."""
+        exchange, pools = self._exchange, self._call.pools
+        if exchange.is_switched:
+            return  # 101: what follows is no body
+        try:
+            while not self._is_over:
+                piece = await pools.read(exchange)
+                if exchange.is_read:
+                    self._end()
+                if piece is None:
+                    return
+                yield piece
+        except BodyBroken as broken:
+            self._is_over = True
+            exchange.abandon()
+            self._call.ended(exchange.received, reset=broken.reset)
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _end(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        exchange = self._exchange
+        trailers = exchange.http.trailers
+        exchange.finish()
+        self._call.ended(exchange.received, trailers)
+
+    def close(self) -> None:
+        """Nobody reads on."""
+        if not self._is_over:
+            self._is_over = True
+            self._exchange.abandon()
+            self._call.end_early()

@@ -1,0 +1,166 @@
+"""One outbound call: its flow, its effects, and the response until its body has ended.
+
+What blocking and awaiting callers have in common. A client library's adapter makes the nouns,
+runs the call, and hands the pieces of the body on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from meshsdk.call.context import CallContext
+from meshsdk.call.effects import BodyRead, Dialed, Effect, Fetch, Flow
+from meshsdk.call.headers import Headers, RawPair
+from meshsdk.call.message import BodyEnd, Outcome, Request, Reset, ResetReason, Response
+from meshsdk.clock import Clock
+from meshsdk.errors import UsageError
+from meshsdk.flow.drive import complete
+from meshsdk.flow.select import Target
+from meshsdk.runtime.feed import Feed
+from meshsdk.runtime.publisher import Publisher
+from meshsdk.upstream.aio import AsyncUpstream
+from meshsdk.upstream.body import RequestBody
+from meshsdk.upstream.connection import Connection
+from meshsdk.upstream.head import verbatim_head
+from meshsdk.upstream.pool import Origin
+from meshsdk.upstream.steps import Ask, Exchange, Lent
+from meshsdk.upstream.sync import SyncUpstream
+from meshsdk.upstream.timeouts import CallerTimeouts
+
+C = TypeVar("C", bound=Connection)
+
+
+class Membership(Protocol):
+    """What calls need of a `Mesh`."""
+
+    @property
+    def publisher(self) -> Publisher: ...
+    @property
+    def feed(self) -> Feed: ...
+    @property
+    def sync_upstream(self) -> SyncUpstream: ...
+    @property
+    def async_upstream(self) -> AsyncUpstream: ...
+
+    def outbound(
+        self,
+        request: Request,
+        target: Target,
+        *,
+        wait: float | None = None,
+        observe: Callable[[CallContext], None] | None = None,
+    ) -> Flow[None]:
+        """The flow of a call; `wait` bounds the wait for configuration, in seconds."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Wanted:
+    """What the application asked its client library for."""
+
+    request: Request
+    target: Target
+    origin: Origin
+    """For chains that end in tcp_proxy: how the application's own client would connect."""
+    fields: list[RawPair]
+    """All header fields as the application has them: what goes out verbatim through tcp_proxy."""
+    body: RequestBody
+    timeouts: CallerTimeouts
+
+
+class Call:
+    """The colourless part of a call. `context` is None until a listener was found."""
+
+    __slots__ = ("_seen", "_undelivered", "context", "flow", "mesh", "wanted")
+
+    def __init__(self, mesh: Membership, wanted: Wanted) -> None:
+        self.mesh = mesh
+        self.wanted = wanted
+        self.context: CallContext | None = None
+        self._undelivered: object = None
+        # Before the flow looks for the plan: one that comes in between then ends its wait at once.
+        self._seen = mesh.publisher.plan
+        self.flow = mesh.outbound(
+            wanted.request, wanted.target, wait=wanted.timeouts.pool, observe=self._observe
+        )
+
+    def _observe(self, context: CallContext) -> None:
+        self.context = context
+        if not wanted_is_whole(self.wanted.body):
+            self.wanted.body.on_outgrown(self._outgrown)
+
+    def _outgrown(self) -> None:
+        assert self.context is not None
+        self.context.body_replayable = False
+
+    # -- responses that nobody gets -----------------------------------------------------------
+
+    def _sent(self, outcome: Outcome) -> Outcome:
+        self._undelivered = outcome.body if isinstance(outcome, Response) else None
+        return outcome
+
+    def _settle(self, delivered: Outcome | Dialed | None = None) -> None:
+        """Let go of the response before, unless it is what is delivered now."""
+        exchange, self._undelivered = self._undelivered, None
+        if isinstance(exchange, Exchange) and not (
+            isinstance(delivered, Response) and delivered.body is exchange
+        ):
+            exchange.dispose()
+
+    def end_early(self) -> None:
+        """The call ends without a delivery, or its body is not wanted: the flow lets go."""
+        exchange, self._undelivered = self._undelivered, None
+        if isinstance(exchange, Exchange):
+            exchange.abandon()
+        self.flow.close()
+
+    def ended(
+        self, sent: int, trailers: list[RawPair] | None = None, reset: Reset | None = None
+    ) -> None:
+        """The exchange is over."""
+        found = None if trailers is None else Headers.from_raw(trailers)
+        complete(self.flow, BodyEnd(sent, self.wanted.body.pulled, found, reset))
+
+
+def wanted_is_whole(body: RequestBody) -> bool:
+    """Whether a body is known from the start, so that it never outgrows its buffer."""
+    return body.source is None and body.async_source is None
+
+
+def refused(effect: Effect) -> Reset:
+    """The reply to an effect that outbound calls of this release cannot perform."""
+    match effect:
+        case Fetch(cluster):
+            detail = f"side calls through the mesh (Fetch to {cluster}) are not built"
+            return Reset(ResetReason.CONNECT_FAILURE, detail, request_sent=False)
+        case _:
+            raise UsageError(f"an outbound call cannot perform {type(effect).__name__}")
+
+
+def body_read(body: RequestBody, limit: int) -> BodyRead:
+    """The reply to ReadBody once enough was pulled."""
+    data = body.read_whole()
+    return BodyRead(data[:limit], body.exhausted and len(data) <= limit)
+
+
+def ask_over(wanted: Wanted, lent: Lent[C], clock: Clock) -> Ask[C]:
+    """The application's request as it goes over a raw connection, untouched by the mesh.
+
+    HeadError for one that cannot be sent.
+    """
+    request = wanted.request
+    head = verbatim_head(
+        request.method.encode("latin-1"), request.path.encode("latin-1"), wanted.fields
+    )
+    connection = lent.connection
+    assert connection is not None
+    return Ask(
+        lent.pool,
+        request.method,
+        head,
+        wanted.body,
+        wanted.timeouts,
+        clock,
+        connection.lease.generation,
+        is_verbatim=True,
+    )

@@ -1,0 +1,122 @@
+"""Request heads as they go on an HTTP/1.1 wire."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from meshsdk.call.headers import RawPair
+from meshsdk.call.message import Request
+from meshsdk.errors import UsageError
+
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
+_TARGET: Final = re.compile(rb"[\x21-\x7e\x80-\xff]+")
+# What belongs to one connection only (RFC 9110, 7.6.1), and the framing, which is ours to decide.
+_HOP_BY_HOP: Final = frozenset(
+    (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"host")
+)
+_CONTENT_LENGTH: Final = b"\r\ncontent-length: "
+_CACHED: Final = 4096
+
+
+class HeadError(UsageError):
+    """A request that HTTP/1.1 cannot carry: a line break in a value, a space in a name."""
+
+
+@dataclass(slots=True)
+class Head:
+    """A serialised head and how the body after it is framed."""
+
+    data: bytes
+    content_length: int | None = None
+    """What the head declares; None with `is_chunked` False: no body may follow."""
+    is_chunked: bool = False
+
+
+_prefixes: dict[bytes, bytes] = {}
+"""What stands before the value of a field, by name in any case; empty: the field is left out."""
+
+
+def request_head(request: Request, *, body_length: int | None) -> Head:
+    """The head of a request of the mesh. `body_length` None: a body of unknown length follows.
+
+    Names go in lower case, as Envoy sends them. HeadError for what cannot be sent.
+    """
+    method, target = request.method.encode("latin-1"), request.path.encode("latin-1")
+    parts = [method, b" ", target, b" HTTP/1.1\r\nhost: ", request.authority.encode("latin-1")]
+    lines = 3  # request line, host, the empty one
+    length: int | None = None
+    for name, value in request.headers.raw():
+        prefix = _prefixes.get(name)
+        if prefix is None:
+            prefix = _prefix(name)
+        if not prefix:
+            continue
+        if prefix is _CONTENT_LENGTH:
+            length = _declared(value)
+        parts += (prefix, value)
+        lines += 1
+    chunked = False
+    if length is None and body_length != 0:
+        lines += 1
+        if body_length is None:
+            chunked = True
+            parts.append(b"\r\ntransfer-encoding: chunked")
+        else:
+            length = body_length
+            parts += (_CONTENT_LENGTH, b"%d" % body_length)
+    parts.append(b"\r\n\r\n")
+    data = b"".join(parts)
+    _check(data, lines, method, target)
+    return Head(data, length, chunked)
+
+
+def verbatim_head(method: bytes, target: bytes, fields: Iterable[RawPair]) -> Head:
+    """The head of a request that the mesh passes through: as the application made it."""
+    parts = [method, b" ", target, b" HTTP/1.1"]
+    lines = 2
+    length: int | None = None
+    chunked = False
+    for name, value in fields:
+        if name not in _prefixes:
+            _prefix(name)
+        lower = name.lower()
+        if lower == b"content-length":
+            length = _declared(value)
+        elif lower == b"transfer-encoding":
+            chunked = True
+        parts += (b"\r\n", name, b": ", value)
+        lines += 1
+    parts.append(b"\r\n\r\n")
+    data = b"".join(parts)
+    _check(data, lines, method, target)
+    return Head(data, None if chunked else length, chunked)
+
+
+def _prefix(name: bytes) -> bytes:
+    lower = name.lower()
+    if _TOKEN.fullmatch(lower) is None:
+        raise HeadError(f"illegal header name {name[:80]!r}")
+    if lower == b"content-length":
+        prefix = _CONTENT_LENGTH
+    else:
+        prefix = b"" if lower in _HOP_BY_HOP else b"\r\n%b: " % lower
+    if len(_prefixes) < _CACHED:
+        _prefixes[name] = prefix
+    return prefix
+
+
+def _declared(value: bytes) -> int:
+    if not value.isdigit():
+        raise HeadError(f"illegal content-length {value[:80]!r}")
+    return int(value)
+
+
+def _check(data: bytes, lines: int, method: bytes, target: bytes) -> None:
+    # Each line brought one CR and one LF: any other came out of a value (response splitting).
+    if data.count(b"\n") != lines or data.count(b"\r") != lines or b"\0" in data:
+        raise HeadError("illegal header value: a line break or NUL")
+    if _TOKEN.fullmatch(method) is None:
+        raise HeadError(f"illegal method {method[:80]!r}")
+    if _TARGET.fullmatch(target) is None:
+        raise HeadError(f"illegal request target {target[:80]!r}")

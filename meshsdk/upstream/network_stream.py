@@ -1,0 +1,112 @@
+"""The `network_stream` of a response: what httpx lets an application see of its connection."""
+
+import socket
+
+from meshsdk.upstream.aio_connection import AioConnection
+from meshsdk.upstream.anyio_connection import AnyioConnection
+from meshsdk.upstream.connection import Connection
+from meshsdk.upstream.http1 import Http1
+from meshsdk.upstream.sync_connection import SyncConnection
+
+_LAST_TLS = -1
+
+
+def socket_of(connection: Connection) -> socket.socket | None:
+    """The socket under a connection, while it has one."""
+    match connection:
+        case SyncConnection() | AnyioConnection():
+            return connection.socket
+        case AioConnection(transport=transport) if transport is not None:
+            found: object = transport.get_extra_info("socket")
+            return found if isinstance(found, socket.socket) else None
+        case _:
+            return None
+
+
+def extra_info(connection: Connection, name: str) -> object:
+    """As httpcore's NetworkStream.get_extra_info; None for what there is not."""
+    if name == "ssl_object":
+        layer = connection.layer
+        return None if layer is None else layer.objects[_LAST_TLS]
+    sock = socket_of(connection)
+    if sock is None:
+        return None
+    match name:
+        case "client_addr":
+            return sock.getsockname()
+        case "server_addr":
+            return sock.getpeername()
+        case "socket":
+            return sock
+        case _:
+            return None
+
+
+class NetworkStream:
+    """For blocking callers. Reading and writing are for after 101 only."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: SyncConnection) -> None:
+        self._connection = connection
+
+    def get_extra_info(self, info: str) -> object:
+        """As httpcore's."""
+        return extra_info(self._connection, info)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Octets of the protocol that was switched to; empty at its end."""
+        connection = self._connection
+        while not _readable(connection.http):
+            connection.receive(timeout)
+        return _take(connection.http, max_bytes)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send octets of the protocol that was switched to."""
+        self._connection.write(buffer, timeout, watch=False)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+class AsyncNetworkStream:
+    """For awaiting callers, otherwise the same."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: AioConnection | AnyioConnection) -> None:
+        self._connection = connection
+
+    def get_extra_info(self, info: str) -> object:
+        """As httpcore's."""
+        return extra_info(self._connection, info)
+
+    async def read(  # httpcore's signature
+        self, max_bytes: int, timeout: float | None = None  # noqa: ASYNC109
+    ) -> bytes:
+        """Octets of the protocol that was switched to; empty at its end."""
+        connection = self._connection
+        while not _readable(connection.http):
+            await connection.receive(timeout)
+        return _take(connection.http, max_bytes)
+
+    async def write(
+        self, buffer: bytes, timeout: float | None = None  # noqa: ASYNC109
+    ) -> None:
+        """Send octets of the protocol that was switched to."""
+        await self._connection.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def _readable(http: Http1) -> bool:
+    return bool(http.switched) or http.failure is not None
+
+
+def _take(http: Http1, most: int) -> bytes:
+    data = http.switched or b""
+    http.switched = data[most:]
+    return data[:most]

@@ -1,0 +1,129 @@
+"""Attempts of blocking callers, in any number of threads."""
+
+import threading
+
+from meshsdk.call.effects import Dial, Dialed, Mirror, Send
+from meshsdk.call.message import Outcome, Reset
+from meshsdk.runtime.background import Background
+from meshsdk.upstream import steps
+from meshsdk.upstream.body import RequestBody
+from meshsdk.upstream.pool import HostPool, Origin
+from meshsdk.upstream.pools import Pools
+from meshsdk.upstream.steps import Ask, BodyBroken, Exchange, Lent, Steps
+from meshsdk.upstream.sync_connection import SyncConnection, open_socket
+from meshsdk.upstream.timeouts import MIRROR_TIMEOUT, UNBOUNDED, CallerTimeouts
+
+
+class SyncUpstream(Pools[SyncConnection]):
+    """Pools that all threads share."""
+
+    def reset(self) -> None:
+        """As `Pools.reset`."""
+        super().reset()
+        self._background = Background()
+
+    def send(self, send: Send, body: RequestBody, timeouts: CallerTimeouts = UNBOUNDED) -> Outcome:
+        """One attempt. CallerTimedOut, HeadError, BodyLengthError, and what the body raises."""
+        ask = self.ask(send, body, timeouts)
+        return ask if isinstance(ask, Reset) else self._run(steps.attempt(ask))
+
+    def dial(
+        self, dial: Dial, origin: Origin, timeouts: CallerTimeouts = UNBOUNDED
+    ) -> Dialed | Reset:
+        """A raw connection; `Dialed.stream` is a `Lent`, for `send_over` or to be closed."""
+        lent = self._run(steps.dial(self.ask_to_dial(dial, origin, timeouts)))
+        return lent if isinstance(lent, Reset) else Dialed(lent, dial.host)
+
+    def send_over(self, ask: Ask[SyncConnection], lent: Lent[SyncConnection]) -> Outcome:
+        """The application's own request on a raw connection."""
+        return self._run(steps.attempt_over(ask, lent))
+
+    def read(self, exchange: Exchange[SyncConnection]) -> bytes | None:
+        """The next piece of a body; None at its end. BodyBroken, CallerTimedOut."""
+        return self._run(steps.next_piece(exchange))
+
+    def mirror(self, mirror: Mirror, data: bytes) -> None:
+        """Send a shadow request on another thread; its answer is read and dropped."""
+
+        def send() -> None:
+            outcome = self.send(Send(mirror.attempt, mirror.timeout), RequestBody(data))
+            exchange = self.exchange(outcome)
+            if exchange is not None:
+                self._drain(exchange, mirror.timeout)
+
+        self._background.run(send)
+
+    def _drain(self, exchange: Exchange[SyncConnection], timeout: float | None) -> None:
+        exchange.deadline = self.clock.monotonic() + (timeout or MIRROR_TIMEOUT)
+        try:
+            while not exchange.is_read:
+                self.read(exchange)
+        except BodyBroken:
+            pass
+        finally:
+            exchange.finish()
+
+    def close(self) -> None:
+        """Close idle connections; those in use end with their calls."""
+        self.close_idle()
+
+    # -- performing steps -------------------------------------------------------------------
+
+    def _run(self, asking: Steps[SyncConnection, steps.R]) -> steps.R:
+        try:
+            step = next(asking)
+            while True:
+                try:
+                    result = self._perform(step)
+                except BaseException as error:
+                    step = asking.throw(error)
+                else:
+                    step = asking.send(result)
+        except StopIteration as stop:
+            found: steps.R = stop.value
+            return found
+
+    def _perform(self, step: steps.Step[SyncConnection]) -> steps.Result[SyncConnection]:
+        match step:
+            case steps.Write(connection, data, timeout, watch):
+                connection.write(data, timeout, watch=watch)
+            case steps.Receive(connection, timeout):
+                connection.receive(timeout)
+            case steps.Connect(pool, timeout):
+                return self._connect(pool, timeout)
+            case steps.Pull(body):
+                return body.pull()
+            case steps.Park(pool, timeout, first):
+                _park(pool, timeout, first)
+        return None
+
+    def _connect(self, pool: HostPool[SyncConnection], timeout: float | None) -> SyncConnection:
+        layer = self.layer(pool)
+        lease = self.lease(pool)
+        sock = open_socket(self.addresses.dial(pool.address), timeout, pool.cluster.tcp_keepalive)
+        connection = SyncConnection(sock, lease)
+        try:
+            if layer is not None:
+                connection.handshake(layer, timeout)
+        except BaseException:
+            connection.close()
+            raise
+        self.opened(pool, connection)
+        return connection
+
+
+def _park(pool: HostPool[SyncConnection], timeout: float | None, first: bool) -> None:
+    woken = threading.Event()
+    if first:
+        pool.waiters.appendleft(woken.set)
+    else:
+        pool.waiters.append(woken.set)
+    if pool.idle or pool.has_room:
+        # Something came free between our look and our place in the queue.
+        pool.wake_one()
+    if not woken.wait(timeout):
+        try:
+            pool.waiters.remove(woken.set)
+        except ValueError:
+            return  # woken at the last moment
+        raise TimeoutError("no connection came free in time")

@@ -1,0 +1,148 @@
+"""Outbound calls of blocking client libraries."""
+
+from collections.abc import Iterator
+
+from meshsdk.call.effects import (
+    Dial,
+    Dialed,
+    Effect,
+    Mirror,
+    ReadBody,
+    Reply,
+    Send,
+    Sleep,
+    WaitForConfig,
+)
+from meshsdk.call.message import Outcome, Reset, Response
+from meshsdk.flow.drive import drive
+from meshsdk.runtime.sleeping import sleep
+from meshsdk.upstream.body import RequestBody
+from meshsdk.upstream.calls import Call, Membership, Wanted, ask_over, body_read, refused
+from meshsdk.upstream.steps import BodyBroken
+
+
+class SyncCall(Call):
+    """Runs on the caller's thread."""
+
+    __slots__ = ("_upstream",)
+
+    def __init__(self, mesh: Membership, wanted: Wanted) -> None:
+        super().__init__(mesh, wanted)
+        self._upstream = mesh.sync_upstream
+
+    def run(self) -> Outcome:
+        """The delivered outcome. `BodyOf` reads a response's body; a Reset ended the call.
+
+        CallerTimedOut, NotReadyError, HeadError, BodyLengthError, and what the body raises.
+        """
+        outcome: Outcome | Dialed
+        try:
+            outcome = drive(self.flow, self._perform)
+            self._settle(outcome)
+            if isinstance(outcome, Dialed):
+                outcome = self._over(outcome)
+            if isinstance(outcome, Reset):
+                self.ended(0, reset=outcome)
+        except BaseException:
+            self.end_early()
+            raise
+        return outcome
+
+    def _perform(self, effect: Effect) -> Reply:
+        upstream, wanted = self._upstream, self.wanted
+        if self._undelivered is not None:
+            self._settle()
+        match effect:
+            case Send():
+                return self._sent(upstream.send(effect, wanted.body, wanted.timeouts))
+            case Sleep(seconds):
+                sleep(seconds)
+                return None
+            case Dial():
+                return upstream.dial(effect, wanted.origin, wanted.timeouts)
+            case Mirror():
+                wanted.body.on_whole(lambda data: upstream.mirror(effect, data))
+                return None
+            case ReadBody(limit):
+                _pull(wanted.body, limit)
+                return body_read(wanted.body, limit)
+            case WaitForConfig(_, timeout, listener):
+                if listener:
+                    self.mesh.feed.want(listener)
+                changed = self.mesh.publisher.wait(self._seen, timeout)
+                self._seen = self.mesh.publisher.plan
+                return changed
+            case _:
+                return refused(effect)
+
+    def _over(self, dialed: Dialed) -> Outcome:
+        """The application's own HTTP over a raw connection (tcp_proxy)."""
+        lent = self._upstream.lent(dialed)
+        try:
+            ask = ask_over(self.wanted, lent, self._upstream.clock)
+            return self._upstream.send_over(ask, lent)
+        finally:
+            lent.close()
+
+
+def _pull(body: RequestBody, limit: int) -> None:
+    while not body.exhausted and body.pulled <= limit:
+        chunk = body.pull()
+        if chunk is None:
+            body.ended()
+        else:
+            body.pulled_one(chunk, is_for_a_filter=True)
+
+
+class SyncBody:
+    """The body of a delivered response. Its end, or `close`, ends the call."""
+
+    __slots__ = ("_call", "_exchange", "_is_over", "_upstream")
+
+    def __init__(self, call: SyncCall, response: Response) -> None:
+        self._upstream = call.mesh.sync_upstream
+        exchange = self._upstream.exchange(response)
+        assert exchange is not None
+        self._call = call
+        self._exchange = exchange
+        self._is_over = False
+        if call.context is not None:
+            exchange.deadline = call.context.deadline
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The pieces as they come. BodyBroken, CallerTimedOut."""
+        exchange, upstream = self._exchange, self._upstream
+        if exchange.is_switched:
+            return  # 101: what follows is no body
+        try:
+            while not self._is_over:
+                piece = upstream.read(exchange)
+                if exchange.is_read:
+                    self._end()
+                if piece is None:
+                    return
+                yield piece
+        except BodyBroken as broken:
+            self._is_over = True
+            exchange.abandon()
+            self._call.ended(exchange.received, reset=broken.reset)
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _end(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        exchange = self._exchange
+        trailers = exchange.http.trailers
+        exchange.finish()
+        self._call.ended(exchange.received, trailers)
+
+    def close(self) -> None:
+        """Nobody reads on."""
+        if not self._is_over:
+            self._is_over = True
+            self._exchange.abandon()
+            self._call.end_early()

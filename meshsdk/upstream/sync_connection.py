@@ -1,0 +1,164 @@
+"""One connection over a blocking socket. Used by one thread at a time."""
+
+import select
+import socket
+from contextlib import suppress
+
+from meshsdk.call.address import Address
+from meshsdk.resources.cluster import TcpKeepalive
+from meshsdk.upstream.connection import Lease
+from meshsdk.upstream.dialing import is_unix
+from meshsdk.upstream.http1 import Http1
+from meshsdk.upstream.steps import NotSentError
+from meshsdk.upstream.tls import Layer
+
+_READ = 65536
+_IN = select.POLLIN
+_BOTH = select.POLLIN | select.POLLOUT
+
+
+class SyncConnection:
+    """Implements `Connection`."""
+
+    __slots__ = ("_poll", "_socket", "http", "layer", "lease")
+
+    def __init__(self, sock: socket.socket, lease: Lease) -> None:
+        self._socket = sock
+        self._poll = select.poll()
+        self._poll.register(sock, _IN)
+        self.lease = lease
+        self.http = Http1()
+        self.layer: Layer | None = None
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself."""
+        return self._socket
+
+    def is_alive(self) -> bool:
+        """An idle connection that is readable was closed, or got octets that nobody asked for."""
+        return not self._poll.poll(0)
+
+    def close(self) -> None:
+        """Close without a TLS goodbye: HTTP/1.1 says itself where a message ends."""
+        self.http.close()
+        with suppress(OSError):
+            self._socket.close()
+
+    # -- waiting ----------------------------------------------------------------------------
+
+    def handshake(self, layer: Layer, timeout: float | None) -> None:
+        """Open TLS. TimeoutError after `timeout` seconds for a single wait; ssl.SSLError."""
+        self.layer = layer
+        try:
+            layer.start()
+            while not layer.is_open:
+                self._send(layer.outgoing(), timeout)
+                data = self._recv(timeout)
+                if not data:
+                    raise ConnectionResetError("the peer closed the connection in the handshake")
+                layer.receive(data)
+        finally:
+            # Also what explains a refusal to the peer.
+            with suppress(OSError):
+                self._send(layer.outgoing(), timeout)
+
+    def write(self, data: bytes, timeout: float | None, *, watch: bool) -> None:
+        """Send it all, but stop where the answer is complete before."""
+        layer = self.layer
+        self._send(data if layer is None else layer.send(data), timeout)
+        if watch and self._poll.poll(0):
+            self.receive(0.0)
+
+    def receive(self, timeout: float | None) -> None:
+        """Wait for octets and feed them."""
+        data = self._recv(timeout)
+        layer = self.layer
+        if layer is None:
+            if data:
+                self.http.receive(data)
+            else:
+                self.http.receive_eof()
+            return
+        if not data:
+            self.http.receive_eof()
+            return
+        plain = layer.receive(data)
+        answer = layer.outgoing()
+        if plain:
+            self.http.receive(plain)
+        if layer.peer_closed:
+            self.http.receive_eof()
+        elif answer:
+            self._send(answer, timeout)
+
+    # -- the socket -------------------------------------------------------------------------
+
+    def _recv(self, timeout: float | None) -> bytes:
+        if not self._poll.poll(None if timeout is None else timeout * 1e3):
+            raise TimeoutError("no octet came in time")
+        return self._socket.recv(_READ)
+
+    def _send(self, data: bytes, timeout: float | None) -> None:
+        if not data:
+            return
+        try:
+            sent = self._socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise NotSentError(*error.args) from error
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:], timeout)
+
+    def _send_rest(self, data: memoryview, timeout: float | None) -> None:
+        """The socket is full: let the answer in meanwhile, which may say that it is enough."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLOUT if self.http.is_idle else _BOTH)
+        while data:
+            ready = poll.poll(None if timeout is None else timeout * 1e3)
+            if not ready:
+                raise TimeoutError("the peer takes no more octets")
+            if ready[0][1] & select.POLLIN:
+                self.receive(0.0)
+                if self.http.is_complete or self.http.failure is not None:
+                    self.http.can_reuse = False
+                    return
+            if ready[0][1] & ~select.POLLIN:
+                with suppress(BlockingIOError):
+                    data = data[self._socket.send(data, socket.MSG_DONTWAIT) :]
+
+
+def open_socket(
+    address: Address, timeout: float | None, keepalive: TcpKeepalive | None
+) -> socket.socket:
+    """A connected socket in blocking mode. OSError (TimeoutError too)."""
+    if is_unix(address):
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(address.host)
+        except BaseException:
+            sock.close()
+            raise
+    else:
+        sock = socket.create_connection((address.host, address.port), timeout)
+        set_options(sock, keepalive)
+    sock.settimeout(None)
+    return sock
+
+
+def set_options(sock: socket.socket, keepalive: TcpKeepalive | None) -> None:
+    """TCP options of an upstream connection."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if keepalive is None:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPCNT", keepalive.probes),
+        ("TCP_KEEPIDLE", keepalive.time),
+        ("TCP_KEEPINTVL", keepalive.interval),
+    ):
+        option: object = getattr(socket, name, None)
+        if value is not None and isinstance(option, int):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
