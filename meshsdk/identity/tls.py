@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, cast
 
+from cryptography import x509
+
+from meshsdk.call.certificate import Certificate
 from meshsdk.errors import ConfigError, IdentityError
+from meshsdk.identity.leaf import read_certificate
 from meshsdk.identity.svid import Svid, TlsCertificate
 from meshsdk.identity.tls_objects import MeshSSLObject, MeshSSLSocket
 from meshsdk.identity.tls_params import (
@@ -77,6 +81,7 @@ def build_snapshot(
         "peer_required": context.verify_mode is ssl.CERT_REQUIRED,
         "own_expiry": expires,
         "own_digest": b"" if certificate is None else certificate.digest,
+        "own_certificate": None if certificate is None else _read(certificate),
     }
     # On the instance of a plain SSLContext: anyio wraps subclasses in a thread (HTTP.md 1.4).
     context.sslobject_class = cast(
@@ -86,6 +91,14 @@ def build_snapshot(
         "type[ssl.SSLSocket]", type("MeshSSLSocket", (MeshSSLSocket,), facts)
     )
     return TlsSnapshot(context, identity if _needs_identity(params) else None, expires)
+
+
+def _read(certificate: TlsCertificate) -> Certificate:
+    leaf = x509.load_der_x509_certificate(certificate.leaf)
+    try:
+        return read_certificate(leaf, certificate.leaf)
+    except ValueError as error:
+        raise IdentityError(f"own certificate: unreadable: {error}") from error
 
 
 def _needs_identity(params: TlsParams) -> bool:

@@ -54,6 +54,8 @@ class Connected:
     """When the certificate that we presented ends; epoch seconds."""
     own_digest: ClassVar[bytes] = b""
     """Of the certificate that we presented; equal digests are one identity."""
+    own_certificate: ClassVar[Certificate | None] = None
+    """The certificate that we presented."""
 
     peer: VerifiedPeer | None = None
     handshake_verified: bool = False

@@ -1,0 +1,152 @@
+"""One HTTP request of an ASGI server."""
+
+from collections.abc import Iterable
+from typing import Final, cast
+
+from meshsdk.call.effects import CallApp, Deliver, Flow
+from meshsdk.call.headers import RawPair
+from meshsdk.call.message import BodyEnd, Response
+from meshsdk.downstream.asgi_exchange import (
+    Body,
+    InboundMesh,
+    app_response,
+    broken_off,
+    close,
+    delivered,
+    is_apps_own,
+    local_messages,
+    settle,
+)
+from meshsdk.downstream.asgi_scope import AsgiApp, AsgiReceive, AsgiSend, Message, Scope
+from meshsdk.flow.drive import complete
+
+_CLOSE: Final = (b"connection", b"close")
+
+
+class HttpExchange:
+    """From the flow's first effect to the end of the response body."""
+
+    __slots__ = ("_body", "_delivered", "_flow", "_has_trailers", "_is_last", "_is_muted",
+                 "_is_over", "_mesh", "_send", "_sent")  # fmt: skip
+
+    def __init__(
+        self,
+        flow: Flow[None],
+        mesh: InboundMesh,
+        receive: AsgiReceive,
+        send: AsgiSend,
+        *,
+        is_last: bool = False,
+    ) -> None:
+        """`is_last`: the connection is to end with this response."""
+        self._flow = flow
+        self._mesh = mesh
+        self._send = send
+        self._is_last = is_last
+        self._body = Body(receive)
+        self._sent = 0
+        self._delivered = False
+        self._has_trailers = False
+        self._is_muted = False
+        """The application's answer was replaced: what it still sends goes nowhere."""
+        self._is_over = False
+
+    def abandon(self, error: BaseException | None) -> None:
+        """The check itself failed."""
+        self._break_off(error)
+
+    async def decide(self) -> CallApp | Deliver:
+        """Whether the application may answer. Nothing was sent, and no body read, before."""
+        flow = self._flow
+        effect = next(flow)
+        if isinstance(effect, (CallApp, Deliver)):
+            return effect
+        return await settle(flow, effect, self._body, self._mesh)
+
+    async def answer(self, response: Response) -> None:
+        """Send the mesh's own answer, which the flow delivered."""
+        self._delivered = True
+        try:
+            await self._send_whole(response)
+        except BaseException as error:
+            self._break_off(error)
+            raise
+
+    async def run(self, app: AsgiApp, scope: Scope) -> None:
+        """Let the application answer; its exceptions pass through, once the flow knows of them."""
+        try:
+            await app(scope, self._body.receive, self.send)
+        except BaseException as error:
+            self._break_off(error)
+            raise
+        self._break_off(None)
+
+    async def send(self, message: Message) -> None:
+        """The application's `send`."""
+        match message["type"]:
+            case "http.response.body" if self._is_muted:
+                return
+            case "http.response.body":
+                await self._send(message)
+                self._sent += len(cast("bytes", message.get("body") or b""))
+                if not message.get("more_body") and not self._has_trailers:
+                    self._finish(self._sent)
+            case "http.response.start" if not self._delivered:
+                await self._begin(message)
+            case "http.response.trailers" if not self._is_muted:
+                await self._send(message)
+                if not message.get("more_trailers"):
+                    self._finish(self._sent)
+            case "http.response.pathsend" | "http.response.zerocopysend" if not self._is_muted:
+                await self._send(message)
+                if not message.get("more_body") and not self._has_trailers:
+                    self._finish(self._sent)
+            case _ if not self._is_muted:
+                await self._send(message)
+            case _:
+                return
+
+    async def _begin(self, message: Message) -> None:
+        sent = app_response(cast("int", message["status"]), message)
+        effect = self._flow.send(sent)
+        if not isinstance(effect, Deliver):
+            effect = await settle(self._flow, effect, self._body, self._mesh)
+        response = delivered(effect)
+        self._delivered = True
+        if not is_apps_own(response):
+            self._is_muted = True
+            await self._send_whole(response)
+            return
+        self._has_trailers = bool(message.get("trailers"))
+        if response is not sent or self._is_last:
+            raw = list(response.headers.raw())
+            message = self._start({**message, "status": response.status, "headers": raw})
+        await self._send(message)
+
+    async def _send_whole(self, response: Response) -> None:
+        start, body = local_messages(response)
+        await self._send(self._start(start))
+        await self._send(body)
+        self._finish(len(cast("bytes", body["body"])))
+
+    def _start(self, message: Message) -> Message:
+        if self._is_last:
+            fields = cast("Iterable[RawPair]", message["headers"])
+            others = [pair for pair in fields if pair[0] != b"connection"]
+            return {**message, "headers": [*others, _CLOSE]}
+        return message
+
+    def _finish(self, sent: int) -> None:
+        if not self._is_over:
+            self._is_over = True
+            complete(self._flow, BodyEnd(sent, self._body.received))
+
+    def _break_off(self, error: BaseException | None) -> None:
+        """The application is done; so is the flow, whole answer or not."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._delivered:
+            complete(self._flow, broken_off(self._sent, self._body.received, error))
+        else:
+            close(self._flow, error)
