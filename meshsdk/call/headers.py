@@ -126,7 +126,7 @@ class Headers:
         """The field once, at the end; earlier ones of that name go."""
         if name in self:
             return Headers([*[p for p in self.pairs if p[0] != name], (name, value)])
-        return self.extended(((name, value),))
+        return Headers((*self.pairs, (name, value)))
 
     def without(self, *names: str) -> "Headers":
         """The same fields less those names; self when none is there."""

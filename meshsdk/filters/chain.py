@@ -8,6 +8,8 @@ from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Flow
 from meshsdk.call.filter import Continue, HttpFilter, OnResponse
 from meshsdk.call.message import LocalReply, Request
+from meshsdk.filters.not_built import Inert
+from meshsdk.filters.router import Router
 from meshsdk.resources.filter_overrides import Overrides
 from meshsdk.resources.http_filters import NamedFilter
 
@@ -34,17 +36,23 @@ class Refused:
 
 
 def effective(filters: Sequence[NamedFilter], overrides: Overrides) -> tuple[InForce, ...]:
-    """The filters in force for a route, each in its place; None where one is off or skipped."""
-    return tuple((f.name, _in_force(f, overrides)) for f in filters)
+    """The filters in force for a route, each in its place; None where one has nothing to do.
+    Nothing at all where no filter has."""
+    found = tuple((f.name, _in_force(f, overrides)) for f in filters)
+    return found if any(running is not None for _, running in found) else ()
 
 
 def _in_force(named: NamedFilter, overrides: Overrides) -> HttpFilter | None:
-    if named.filter is None:
+    running = named.filter
+    if running is None:
         return None
-    if named.name not in overrides:
-        return None if named.disabled else named.filter
-    override = overrides[named.name]
-    return None if override is None else override(named.filter)
+    if named.name in overrides:
+        override = overrides[named.name]
+        running = None if override is None else override(running)
+    elif named.disabled:
+        return None
+    idle = isinstance(running, Inert) or (isinstance(running, Router) and not running.not_built)
+    return None if idle else running
 
 
 def run(

@@ -46,9 +46,10 @@ def walk(
         return Answered(reply.to_response(reply.not_built(http.hcm.not_built[0]), request, context))
     chosen = table.choose(request, context) if isinstance(table, RouteTable) else None
 
-    refused = refuse_upgrade(request, http.hcm.options, chosen)
-    if refused is not None:
-        return Answered(reply.to_response(refused, request, context))
+    if "upgrade" in request.headers or request.method == "CONNECT":
+        refused = refuse_upgrade(request, http.hcm.options, chosen)
+        if refused is not None:
+            return Answered(reply.to_response(refused, request, context))
 
     def filters() -> tuple[InForce, ...]:
         return http.filters if chosen is None else http.filters_for(chosen.overrides)
@@ -58,7 +59,12 @@ def walk(
         chosen = table.choose(changed, context) if isinstance(table, RouteTable) else None
         return filters()
 
-    outcome = yield from chain.run(filters(), request, context, rematch)
+    in_force = filters()
+    outcome: chain.Passed | chain.Refused
+    if in_force:
+        outcome = yield from chain.run(in_force, request, context, rematch)
+    else:
+        outcome = chain.Passed(request, [])
     if chosen is not None:
         context.virtual_cluster = chosen.virtual_cluster
     if isinstance(outcome, chain.Refused):

@@ -105,8 +105,7 @@ def _http(plan: Plan, selected: Selected, request: Request, context: CallContext
     if isinstance(walked, Answered):
         yield Deliver(walked.response)
         return
-    idle = http.hcm.options.stream_idle_timeout
-    call = router.Call(plan, walked.chosen, walked.request, context, idle or None)
+    call = router.Call(plan, walked.chosen, walked.request, context, http)
     try:
         response = yield from router.run(call)
         end = yield Deliver(unwind(response, walked.on_response, context))

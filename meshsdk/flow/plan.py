@@ -13,10 +13,12 @@ from meshsdk.call.endpoint import Endpoint, Host, HostState
 from meshsdk.clock import Clock, Random
 from meshsdk.config.extension import Extensions
 from meshsdk.filters.chain import InForce, effective
+from meshsdk.filters.router import Router
 from meshsdk.flow.chains import uses_source
 from meshsdk.lb_policies import LoadBalancer, build
 from meshsdk.lb_policies.policy import STEADY
 from meshsdk.resilience.breakers import Breakers
+from meshsdk.resilience.deadline import Duration, Timeouts
 from meshsdk.resilience.outlier import OutlierDetector
 from meshsdk.resources.address import is_ip
 from meshsdk.resources.cluster import Cluster, DiscoveryType
@@ -27,6 +29,7 @@ from meshsdk.resources.load_assignment import LoadAssignment
 from meshsdk.resources.name_table import NameTable
 from meshsdk.resources.route_configuration import RouteConfiguration
 from meshsdk.resources.snapshot import Absent, Bad, Missing, Snapshot
+from meshsdk.routing.action import Chosen
 from meshsdk.routing.table import RouteTable
 from meshsdk.telemetry import Emit, silent
 
@@ -98,6 +101,8 @@ class HttpPlan:
     filters: tuple[InForce, ...]
     """Without any override."""
     inline_routes: RouteTable | None
+    router: Router
+    """The terminal filter's own settings."""
     _by_overrides: dict[int, tuple[Overrides, tuple[InForce, ...]]] = field(
         default_factory=dict[int, tuple[Overrides, tuple[InForce, ...]]]
     )
@@ -136,6 +141,7 @@ class ListenerPlan:
                 hcm,
                 effective(hcm.http_filters, NO_OVERRIDES),
                 None if routes is None else RouteTable(routes),
+                next((f.filter for f in hcm.http_filters if isinstance(f.filter, Router)), Router()),
             )
             self.http[id(hcm)] = known
         return known
@@ -179,6 +185,10 @@ class Plan:
     names: NameTable | None
     selected: dict[object, object] = field(default_factory=dict[object, object])
     """What `flow/select.py` found for targets of outbound calls."""
+    bounds: dict[Chosen, tuple[Timeouts, Duration]] = field(
+        default_factory=dict[Chosen, tuple[Timeouts, Duration]]
+    )
+    """What `flow/router.py` worked out: the time limits of routes for requests that name none."""
     _routes: dict[str, RouteTable] = field(default_factory=dict[str, RouteTable])
     _clusters: dict[str, ClusterPlan] = field(default_factory=dict[str, ClusterPlan])
 

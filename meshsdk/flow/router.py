@@ -6,20 +6,25 @@ Source: Envoy, Router::Filter.
 
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import Attempt, Flow, Mirror, Send, sleep
+from meshsdk.call.effects import Attempt, Flow, Mirror, Send, Sleep
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import BodyEnd, LocalReply, Outcome, Request, Reset, ResetReason, Response
 from meshsdk.flow import reply
-from meshsdk.flow.plan import ClusterPlan, Plan
+from meshsdk.flow.plan import ClusterPlan, HttpPlan, Plan
 from meshsdk.lb_policies import PickContext
 from meshsdk.resilience import deadline
 from meshsdk.resilience.breakers import PriorityBreakers
 from meshsdk.resilience.retry import CONSUMED_HEADERS, Retry, RetryState, retry_state
+from meshsdk.resources.retry_policy import RetryPolicy
 from meshsdk.routing.action import Chosen
 from meshsdk.routing.mirror import shadow, shadow_cluster
 
 _CONSUMED = (*CONSUMED_HEADERS, *deadline.CONSUMED_HEADERS)
-_ANY_CONSUMED = frozenset(_CONSUMED)
+_ANY_CONSUMED = frozenset((*_CONSUMED, "grpc-timeout", deadline.EXPECTED_TIMEOUT))
+_ASKS_FOR_RETRIES = frozenset({"x-envoy-retry-on", "x-envoy-retry-grpc-on"})
+_JUDGED_FIELDS = frozenset({"grpc-status", "x-envoy-ratelimited"})
+_REMEMBERED = 4096
+"""Routes whose bounds are known; one plan seldom has as many."""
 _ATTEMPT_COUNT = "x-envoy-attempt-count"
 _MAX_DURATION = LocalReply(
     408, b"downstream duration timeout", details="max_duration_timeout", grpc_status=4
@@ -45,11 +50,14 @@ class Call:
         "host",
         "idle",
         "number",
+        "original",
         "plan",
         "request",
         "retries",
+        "settings",
         "started",
         "timeouts",
+        "tried",
     )
 
     def __init__(
@@ -58,10 +66,11 @@ class Call:
         chosen: Chosen,
         request: Request,
         context: CallContext,
-        stream_idle: float | None,
+        http: HttpPlan,
     ) -> None:
-        """`stream_idle`: the connection manager's stream_idle_timeout, seconds; None: none."""
         self.plan = plan
+        self.settings = http.router
+        stream_idle = http.hcm.options.stream_idle_timeout or None
         self.idle = stream_idle if chosen.idle_timeout is None else chosen.idle_timeout or None
         """Seconds without anything on the stream; None: unbounded."""
         self.chosen = chosen
@@ -77,8 +86,11 @@ class Call:
         self.duration_ends: float | None = None
         """Monotonic seconds of max_stream_duration; None: unbounded."""
         self.hash_key: int | None = None
+        self.original = request
+        """As the filters left it: what it asks of retries and timeouts."""
         self.number = 0
         """Attempts so far."""
+        self.tried: list[Host] = []
         self.host: Host | None = None
         """Of the attempt whose place in the breakers is held."""
 
@@ -154,6 +166,29 @@ class Call:
             asked.reload = retries.reload
         return balancer.pick(asked)
 
+    def backoff_after(self, outcome: Outcome) -> float | None:
+        """Seconds until the next try; None: the outcome stands."""
+        policy = self.chosen.retry_policy
+        if policy is None and not self.original.headers.has_any(_ASKS_FOR_RETRIES):
+            return None
+        if not self.context.body_replayable or _is_plain_success(outcome, policy):
+            return None
+        retries = self.retries
+        if retries is None:
+            assert self.breakers is not None
+            clock, random = self.context.clock, self.context.random
+            retries = retry_state(policy, self.original, self.breakers, clock, random)
+            if retries is None:
+                return None
+            self.retries = retries
+        retries.attempted(self.tried[-1])
+        decision = retries.wants(outcome)
+        if isinstance(decision, Retry):
+            return decision.backoff
+        if decision.flag:
+            self.context.flag(decision.flag)
+        return None
+
     def record(self, host: Host, outcome: Outcome) -> None:
         """Let outlier detection judge an attempt."""
         assert self.cluster is not None
@@ -168,21 +203,60 @@ class Call:
             )
 
 
+def _is_plain_success(outcome: Outcome, policy: RetryPolicy | None) -> bool:
+    """An answer that no retry policy looks at: a cheap way out of the usual case."""
+    return (
+        isinstance(outcome, Response)
+        and outcome.status < 400
+        and (policy is None or not policy.retriable_headers)
+        and not outcome.headers.has_any(_JUDGED_FIELDS)
+        and not (policy is not None and outcome.status in policy.retriable_status_codes)
+    )
+
+
 def run(call: Call) -> Flow[Response]:
     """The answer: an upstream's, or our own for want of one. The last attempt's place is still
     held when this returns."""
     context, chosen = call.context, call.chosen
     context.cluster = chosen.cluster
-    if call.cluster is None:
+    cluster = call.cluster
+    if cluster is None:
         missing = reply.no_cluster(chosen.no_cluster_status)
         return reply.to_response(missing, call.request, context)
-    if call.cluster.cluster.not_built:
-        answer = reply.not_built(call.cluster.cluster.not_built[0])
+    if cluster.cluster.not_built:
+        answer = reply.not_built(cluster.cluster.not_built[0])
         return reply.to_response(answer, call.request, context)
     _prepare(call)
-    outcome = yield from _tries(call)
-    if isinstance(outcome, LocalReply):
-        return _own_answer(call, outcome)
+    while True:
+        host = call.pick()
+        if host is None:
+            return _own_answer(call, reply.NO_HEALTHY_UPSTREAM)
+        call.number += 1
+        context.host = host
+        context.attempts = call.number
+        call.tried.append(host)
+        if call.take(host):
+            attempt = Attempt(_for_this_try(call, host), host, cluster, call.number, context.original)
+            context.attempt = attempt
+            if call.number == 1 and chosen.mirror_policies:
+                yield from _mirror(call, attempt.request)
+            send, is_idle = _send(call, attempt)
+            outcome = yield send
+            assert isinstance(outcome, Response | Reset)
+            call.record(host, outcome)
+            if isinstance(outcome, Reset) and outcome.reason is ResetReason.TIMEOUT:
+                return _own_answer(call, _IDLE if is_idle else call.out_of_time())
+        else:
+            outcome = _OVERFLOW
+        backoff = call.backoff_after(outcome)
+        if backoff is None:
+            break
+        call.let_go()
+        remaining = call.remaining()
+        if remaining is not None and backoff >= remaining:
+            yield Sleep(max(0.0, remaining))
+            return _own_answer(call, call.out_of_time())
+        yield Sleep(backoff)
     if isinstance(outcome, Reset):
         return _own_answer(call, reply.of_reset(outcome, retried=call.number > 1))
     return chosen.on_response(_counted(call, outcome), context)
@@ -193,92 +267,73 @@ def _prepare(call: Call) -> None:
     context, chosen, request = call.context, call.chosen, call.request
     assert call.cluster is not None
     call.breakers = call.cluster.breakers.of(chosen.priority)
-    policy = chosen.retry_policy
-    call.timeouts = timeouts = deadline.resolve(chosen, policy, request)
-    call.retries = retry_state(policy, request, call.breakers, context.clock, context.random)
-    call.hash_key = chosen.hash(request, context)
-    if timeouts.total is not None:
-        call.deadline = call.started + timeouts.total
-    duration = deadline.stream_duration(chosen.max_stream_duration, request)
+    headers = request.headers
+    told = headers.has_any(_ANY_CONSUMED) or reply.is_grpc(request)
+    call.timeouts, duration = _bounds(call, request) if told else _usual_bounds(call, request)
+    if chosen.hash_policies:
+        call.hash_key = chosen.hash(request, context)
+    if call.timeouts.total is not None:
+        call.deadline = context.deadline = call.started + call.timeouts.total
     if duration.limit is not None:
         call.duration_ends = context.start + duration.limit
-    context.deadline = call.deadline
     request = chosen.finalize(request, context)
-    headers = request.headers
-    if headers.has_any(_ANY_CONSUMED):
-        headers = headers.without(*_CONSUMED)
-    if duration.grpc_timeout is not None:
-        headers = headers.set("grpc-timeout", duration.grpc_timeout)
-    call.request = request if headers is request.headers else request.with_headers(headers)
+    if told:
+        headers = request.headers.without(*_CONSUMED)
+        if duration.grpc_timeout is not None:
+            headers = headers.set("grpc-timeout", duration.grpc_timeout)
+        request = request.with_headers(headers)
+    call.request = request
 
 
-def _tries(call: Call) -> Flow[Outcome | LocalReply]:
-    """Attempts, until one stands."""
-    context = call.context
-    while True:
-        host = call.pick()
-        if host is None:
-            return reply.NO_HEALTHY_UPSTREAM
-        outcome = yield from _attempt(call, host)
-        if isinstance(outcome, LocalReply):
-            return outcome
-        if call.retries is None or not context.body_replayable:
-            return outcome
-        decision = call.retries.wants(outcome)
-        if not isinstance(decision, Retry):
-            if decision.flag:
-                context.flag(decision.flag)
-            return outcome
-        call.let_go()
-        remaining = call.remaining()
-        if remaining is not None and decision.backoff >= remaining:
-            yield from sleep(max(0.0, remaining))
-            return call.out_of_time()
-        yield from sleep(decision.backoff)
+_Bounds = tuple[deadline.Timeouts, deadline.Duration]
 
 
-def _attempt(call: Call, host: Host) -> Flow[Outcome | LocalReply]:
-    """One attempt and its consequences for the host."""
-    call.number += 1
-    context = call.context
-    context.host = host
-    context.attempts = call.number
-    if call.retries is not None:
-        call.retries.attempted(host)
-    if not call.take(host):
-        return _OVERFLOW
-    assert call.cluster is not None
-    attempt = Attempt(_for_this_try(call, host), host, call.cluster, call.number, context.original)
-    context.attempt = attempt
-    if call.number == 1 and call.chosen.mirror_policies:
-        yield from _mirror(call, attempt.request)
+def _bounds(call: Call, request: Request) -> _Bounds:
+    chosen = call.chosen
+    return (
+        deadline.resolve(
+            chosen,
+            chosen.retry_policy,
+            request,
+            respect_expected=call.settings.respect_expected_rq_timeout,
+        ),
+        deadline.stream_duration(chosen.max_stream_duration, request),
+    )
+
+
+def _usual_bounds(call: Call, request: Request) -> _Bounds:
+    """The bounds of a request that says nothing of time: the route's own, worked out once."""
+    usual = call.plan.bounds
+    known = usual.get(call.chosen)
+    if known is None:
+        if len(usual) >= _REMEMBERED:
+            usual.clear()
+        known = usual[call.chosen] = _bounds(call, request)
+    return known
+
+
+def _send(call: Call, attempt: Attempt) -> tuple[Send, bool]:
+    """The attempt with the first of its bounds; and whether that is the stream's idle timeout."""
     assert call.timeouts is not None
-    per_try = call.timeouts.per_try
-    remaining = call.remaining()
-    is_idle = call.idle is not None and (remaining is None or call.idle < remaining)
-    bound = call.idle if is_idle else remaining
+    per_try, remaining, idle = call.timeouts.per_try, call.remaining(), call.idle
+    is_idle = idle is not None and (remaining is None or idle < remaining)
+    bound = idle if is_idle else remaining
     is_per_try = per_try is not None and (bound is None or per_try < bound)
     timeout = per_try if is_per_try else bound
-    outcome = yield Send(
-        attempt,
-        timeout=None if timeout is None else max(0.0, timeout),
-        idle_timeout=call.timeouts.per_try_idle,
-        reset_reason_timeout=is_per_try,
-    )
-    assert isinstance(outcome, Response | Reset)
-    call.record(host, outcome)
-    if isinstance(outcome, Reset) and outcome.reason is ResetReason.TIMEOUT:
-        return _IDLE if is_idle else call.out_of_time()
-    return outcome
+    if timeout is not None and timeout < 0.0:
+        timeout = 0.0
+    return Send(attempt, timeout, call.timeouts.per_try_idle, is_per_try), is_idle
 
 
 def _for_this_try(call: Call, host: Host) -> Request:
     """The request as it goes to this host now."""
     request, chosen = call.request, call.chosen
     assert call.timeouts is not None
-    headers = call.timeouts.tell(request.headers, call.context.clock.monotonic() - call.started)
-    if chosen.include_request_attempt_count:
-        headers = headers.set(_ATTEMPT_COUNT, str(call.number))
+    headers = request.headers
+    if not call.settings.suppress_envoy_headers:
+        headers = call.timeouts.tell(headers, call.context.clock.monotonic() - call.started)
+        if chosen.include_request_attempt_count:
+            headers = headers.set(_ATTEMPT_COUNT, str(call.number))
     if headers is not request.headers:
         request = request.with_headers(headers)
     if chosen.auto_host_rewrite and host.endpoint.hostname:

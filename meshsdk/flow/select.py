@@ -1,6 +1,6 @@
 """Which listener and filter chain take a call, as they would in a sidecar."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshsdk.call.address import Address
 from meshsdk.call.connection import Connection, Peer
@@ -83,7 +83,26 @@ def inbound(plan: Plan, connection: Connection) -> Selected | None:
             (by_address[any_, local.port] for any_ in ANY_ADDRESSES if (any_, local.port) in by_address),
             plan.virtual_inbound,
         )
-    return None if found is None else select_on(found, connection)
+    if found is None:
+        return None
+    selected = select_on(found, _as_inspected(found, connection))
+    if selected is not None:
+        selected.connection = connection
+    return selected
+
+
+def _as_inspected(found: ListenerPlan, connection: Connection) -> Connection:
+    """What the listener's inspectors let it know: without one, every connection is raw_buffer."""
+    filters = found.listener.listener_filters
+    port = connection.local.port
+    if connection.transport_protocol == "tls":
+        if filters.inspects_tls(port):
+            return connection
+    elif not connection.application_protocols or filters.inspects_http(port):
+        return connection
+    return replace(
+        connection, transport_protocol="raw_buffer", server_name="", application_protocols=()
+    )
 
 
 def _wildcard(plan: Plan, port: int) -> ListenerPlan | None:

@@ -63,15 +63,17 @@ _SPECIAL: Final = frozenset(
         XFF,
         XFCC,
         "x_forwarded_client_cert",
-        "connection",
         "upgrade",
         "te",
         "host",
         "via",
-        "cookie",
     }
 )
 """Fields that a connection manager looks at; a request with none of them takes the short way."""
+
+
+_ONLY_OF_THE_CONNECTION: Final = ("keep-alive", "close")
+"""Values of `connection` that name no field: they end here."""
 
 
 def checked_fields(request: Request, options: HcmOptions) -> Request | LocalReply:
@@ -145,12 +147,15 @@ def _short_way(
 ) -> Headers | None:
     """The fields of a sidecar's usual request, which sends nothing that is judged; None: the long
     way decides."""
+    if headers.get("connection") in _ONLY_OF_THE_CONNECTION:
+        headers = headers.without("connection")
     names = headers.names()
     if (
         options.use_remote_address
         or options.via
         or options.append_x_forwarded_port
         or len(names) != len(headers)
+        or "connection" in names
         or not _SPECIAL.isdisjoint(names)
         or options.headers_with_underscores_action is not Underscores.ALLOW
         or (internal_only_headers and not names.isdisjoint(internal_only_headers))

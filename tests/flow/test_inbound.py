@@ -8,6 +8,7 @@ from meshsdk.call.connection import Connection, Peer
 from meshsdk.call.effects import CallApp, Deliver, Flow
 from meshsdk.call.message import Request, Response
 from meshsdk.call.spiffe_id import SpiffeId
+from meshsdk.flow import select
 from meshsdk.flow.inbound import inbound
 from meshsdk.flow.outbound import Source
 from tests.flow.plans import Mesh, delivered, finish
@@ -16,13 +17,21 @@ ALICE = "spiffe://cluster.local/ns/a/sa/alice"
 BOB = "spiffe://cluster.local/ns/b/sa/bob"
 
 
-def listener(chains: str) -> str:
+INSPECTED = """
+    listener_filters:
+    - name: tls
+      typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}
+"""
+
+
+def listener(chains: str, inspectors: str = INSPECTED) -> str:
     return f"""
 static_resources:
   listeners:
   - name: virtualInbound
     traffic_direction: INBOUND
     use_original_dst: true
+{inspectors}
     address: {{socket_address: {{address: 0.0.0.0, port_value: 15006}}}}
     filter_chains:
 {chains}
@@ -173,3 +182,15 @@ def test_the_applications_answer_passes_as_it_is(status: int) -> None:
 
     assert isinstance(effect, Deliver)
     assert delivered(effect).status == status
+
+
+def test_without_a_tls_inspector_every_connection_is_raw_buffer() -> None:
+    # FEED.md 3.8: PeerAuthentication DISABLE sends no inspector, and TLS bytes land here.
+    mesh = Mesh(PLAIN.replace(INSPECTED, ""))
+    assert mesh.plan is not None
+
+    found = select.inbound(mesh.plan, connection(ALICE))
+
+    assert found is not None
+    assert found.chain is not None
+    assert delivered(next(request(mesh, connection(ALICE)))).status == 503
