@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from anyio import to_thread
 
+from meshsdk.call.address import Address
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Deliver, Dial, Effect, Flow, Mirror, Send, Sleep
+from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Reset, Response
 from meshsdk.clock import Clock, Random, SystemClock, SystemRandom
 from meshsdk.config.bootstrap import (
+    NOBODY,
     Bootstrap,
     CertificateFiles,
     Credentials,
@@ -28,6 +32,8 @@ from meshsdk.config.bootstrap import (
 )
 from meshsdk.config.extension import Extensions, HttpFilterExtension, Registry
 from meshsdk.config.yaml import load
+from meshsdk.downstream.acceptor import Acceptor
+from meshsdk.downstream.plan_decider import PlanDecider
 from meshsdk.errors import UsageError
 from meshsdk.filters import HTTP_FILTERS, NETWORK_FILTERS
 from meshsdk.flow.inbound import inbound
@@ -52,9 +58,10 @@ from meshsdk.telemetry import Emit
 from meshsdk.telemetry.log import log
 from meshsdk.upstream.aio import AsyncUpstream
 from meshsdk.upstream.dialing import AddressMap
+from meshsdk.upstream.feed_contexts import FeedContexts
 from meshsdk.upstream.sync import SyncUpstream
 
-
+_PORTS = {"http": 80, "https": 443}
 _POLL = 1.0
 """Seconds after which a wait looks at both of its conditions again."""
 _GRPC_FILE = "GRPC_XDS_BOOTSTRAP"
@@ -79,6 +86,17 @@ class Options:
     random: Random = SystemRandom()
     addresses: AddressMap = AddressMap()
     """Where addresses of the feed really are: for tests, and for meshes behind port forwards."""
+
+
+class HttpRequest(Protocol):
+    """A request of an HTTP client library."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def url(self) -> object: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +127,7 @@ class Mesh:
         feed: "Callable[[Mesh], Feed]",
         identity: Identity | None,
         options: Options,
+        node: Node = NOBODY,
     ) -> None:
         """Not for users: `connect` and `static` give the feed."""
         self.options = options
@@ -118,6 +137,9 @@ class Mesh:
             lb_policies=Registry("load balancing policy", LB_POLICIES),
             unknown_fields=options.unknown_fields,
             compat=options.compat,
+            namespace=node.namespace,
+            dns_domain=node.dns_domain,
+            local_address=node.address or "127.0.0.1",
         )
         self._make_feed = feed
         self._identity = identity
@@ -136,8 +158,13 @@ class Mesh:
         self.identity = IdentityKeeper(
             _source(self._identity, options.clock), self.contexts, options.clock, options.emit
         )
-        self.sync_upstream = SyncUpstream(self.tls, options.addresses, options.clock)
-        self.async_upstream = AsyncUpstream(self.tls, options.addresses, options.clock)
+        client_contexts = FeedContexts(self.tls)
+        self.sync_upstream = SyncUpstream(client_contexts, options.addresses, options.clock)
+        self.async_upstream = AsyncUpstream(client_contexts, options.addresses, options.clock)
+        self.server_connections = Acceptor(
+            PlanDecider(self._plan, self.tls), local=self._as_fed, clock=options.clock
+        )
+        """Decides about connections that servers of this process accept."""
         self.feed = self._make_feed(self)
         self.source = Source(self._plan, self.live, self.feed.on_demand)
 
@@ -165,7 +192,9 @@ class Mesh:
         """
         options = options or Options()
         if server is not None:
-            found = Bootstrap((Server(server, credentials or Credentials()),), node or Node(""), mode)
+            found = Bootstrap(
+                (Server(server, credentials or Credentials()),), node or Node(""), mode
+            )
         elif isinstance(bootstrap, Bootstrap):
             found = bootstrap
         elif bootstrap is not None:
@@ -185,7 +214,7 @@ class Mesh:
                 on_snapshot=mesh.tls.forget,
             )
 
-        return cls(feed, identity, options)
+        return cls(feed, identity, options, found.node)
 
     @classmethod
     def static(
@@ -311,8 +340,19 @@ class Mesh:
             self.start()
         return inbound(self.source, request, connection)
 
-    def explain(self, request: Request, target: Target) -> Explanation:
-        """What the mesh would do with a request now, by the very flow of a call; sends nothing."""
+    def explain(
+        self, request: "Request | HttpRequest", target: Target | None = None
+    ) -> Explanation:
+        """What the mesh would do with a request now, by the very flow of a call; sends nothing.
+
+        `request`: ours, or what has `method`, `url` and `headers` as httpx's has. `target`: where
+        the application would connect; by default where the URL or the authority says.
+        """
+        if not isinstance(request, Request):
+            request, target = _asked(request, target)
+        if target is None:
+            host, _, port = request.authority.partition(":")
+            target = Target(host, int(port or 80))
         self.start()
         seen: list[CallContext] = []
         steps: list[tuple[str, str]] = []
@@ -330,12 +370,32 @@ class Mesh:
             flow.close()
         return _explanation(effect, seen[0] if seen else None, tuple(steps))
 
+    def _as_fed(self, address: Address) -> Address:
+        return self.options.addresses.local.get(address.port, address)
+
     def _plan(self) -> Plan | None:
         return self.publisher.plan
 
     def _secrets(self) -> Mapping[str, Secret | Absent]:
         plan = self.publisher.plan
         return {} if plan is None else plan.snapshot.secrets
+
+
+def _asked(asked: HttpRequest, target: Target | None) -> tuple[Request, Target]:
+    url = urlsplit(str(asked.url))
+    if url.scheme not in _PORTS or url.hostname is None:
+        raise UsageError(f"expected a URL with http:// or https://, found {str(asked.url)!r}")
+    headers = Headers.of((name, value) for name, value in asked.headers.items())
+    path = url.path or "/"
+    request = Request(
+        asked.method,
+        headers.get("host") or url.netloc,
+        f"{path}?{url.query}" if url.query else path,
+        headers.without("host"),
+        url.scheme,
+    )
+    port = url.port or _PORTS[url.scheme]
+    return request, target or Target(url.hostname, port, url.scheme == "https", url.hostname)
 
 
 def _explanation(

@@ -67,6 +67,12 @@ class Node:
         parts = self.id.split("~")
         return parts[3].partition(".svc.")[2] if len(parts) == 4 else ""
 
+    @property
+    def address(self) -> str:
+        """Our IP address in an Istio node id; empty elsewhere."""
+        parts = self.id.split("~")
+        return parts[1] if len(parts) == 4 else ""
+
     def to_json(self, version: str) -> dict[str, object]:
         """Proto-JSON of the message."""
         node: dict[str, object] = {
@@ -81,6 +87,10 @@ class Node:
         if self.locality:
             node["locality"] = dict(self.locality)
         return node
+
+
+NOBODY = Node("")
+"""Without a control plane nobody asks who we are."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,9 @@ _FIELDS: tuple[Callable[[Chains, Connection], Chains], ...] = (
         lambda m: not m.transport_protocol,
     ),
     _by_rank(
-        lambda m, c: 1 if any(p in m.application_protocols for p in c.application_protocols) else None,
+        lambda m, c: (
+            1 if any(p in m.application_protocols for p in c.application_protocols) else None
+        ),
         lambda m: not m.application_protocols,
     ),
     _by_rank(

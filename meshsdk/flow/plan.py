@@ -141,7 +141,9 @@ class ListenerPlan:
                 hcm,
                 effective(hcm.http_filters, NO_OVERRIDES),
                 None if routes is None else RouteTable(routes),
-                next((f.filter for f in hcm.http_filters if isinstance(f.filter, Router)), Router()),
+                next(
+                    (f.filter for f in hcm.http_filters if isinstance(f.filter, Router)), Router()
+                ),
             )
             self.http[id(hcm)] = known
         return known
@@ -212,7 +214,9 @@ class Plan:
             cluster = self.snapshot.clusters.get(name)
             if not isinstance(cluster, Cluster):
                 return None
-            known = self._clusters.setdefault(name, _cluster_plan(cluster, self.snapshot, self.live))
+            known = self._clusters.setdefault(
+                name, _cluster_plan(cluster, self.snapshot, self.live)
+            )
         return known
 
     def addresses_of(self, host: str) -> tuple[str, ...]:
@@ -324,9 +328,7 @@ def _bring_up_to_date(
     """New endpoints, limits and settings; counts, ejections and rotations stay."""
     endpoints = () if assignment is None else assignment.endpoints
     current = {e.address: state.hosts.get(e.address) or HostState() for e in endpoints}
-    hosts = tuple(
-        Host(e, current[e.address], cluster.socket_for(e.metadata)) for e in endpoints
-    )
+    hosts = tuple(Host(e, current[e.address], cluster.socket_for(e.metadata)) for e in endpoints)
     in_flight = {a: s for a, s in state.hosts.items() if s.active_requests and a not in current}
     state.breakers.update(cluster.circuit_breakers)
     _update_outlier(state, cluster, live)

@@ -3,8 +3,6 @@
 Source: Envoy, Router::Filter.
 """
 
-
-
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Attempt, Flow, Mirror, Send, Sleep
 from meshsdk.call.endpoint import Host
@@ -236,7 +234,9 @@ def run(call: Call) -> Flow[Response]:
         context.attempts = call.number
         call.tried.append(host)
         if call.take(host):
-            attempt = Attempt(_for_this_try(call, host), host, cluster, call.number, context.original)
+            attempt = Attempt(
+                _for_this_try(call, host), host, cluster, call.number, context.original
+            )
             context.attempt = attempt
             if call.number == 1 and chosen.mirror_policies:
                 yield from _mirror(call, attempt.request)

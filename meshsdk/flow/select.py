@@ -80,7 +80,11 @@ def inbound(plan: Plan, connection: Connection) -> Selected | None:
     found = by_address.get((local.host, local.port))
     if found is None:
         found = next(
-            (by_address[any_, local.port] for any_ in ANY_ADDRESSES if (any_, local.port) in by_address),
+            (
+                by_address[any_, local.port]
+                for any_ in ANY_ADDRESSES
+                if (any_, local.port) in by_address
+            ),
             plan.virtual_inbound,
         )
     if found is None:

@@ -107,9 +107,7 @@ class AdsFeed:
     def start(self) -> None:
         """Connect, on a thread of its own."""
         if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name="meshsdk-control", daemon=True
-            )
+            self._thread = threading.Thread(target=self._run, name="meshsdk-control", daemon=True)
             self._thread.start()
 
     def close(self) -> None:

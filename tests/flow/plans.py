@@ -94,10 +94,12 @@ def endpoints(cluster: str, *ports: int) -> str:
         "{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}}" % port
         for port in ports
     )
-    return "{cluster_name: %s, endpoints: [{lb_endpoints: [%s]}]}" % (cluster, listed)
+    return f"{{cluster_name: {cluster}, endpoints: [{{lb_endpoints: [{listed}]}}]}}"
 
 
-def config(route: str, ports: tuple[int, ...] = (9001, 9002), more: str = "", filters: str = "") -> str:
+def config(
+    route: str, ports: tuple[int, ...] = (9001, 9002), more: str = "", filters: str = ""
+) -> str:
     """One outbound listener whose only route is `route` (flow-style YAML), one cluster."""
     return f"""
 static_resources:

@@ -4,9 +4,9 @@ import pytest
 
 from meshsdk.call.address import Address
 from meshsdk.call.connection import Connection, Peer
+from meshsdk.config.reader import Reader
 from meshsdk.flow.chains import find_chain
 from meshsdk.matching.cidr import parse_cidr
-from meshsdk.config.reader import Reader
 from meshsdk.resources.listener import FilterChain, FilterChainMatch
 from meshsdk.resources.tcp_proxy import TcpProxy
 
@@ -47,9 +47,24 @@ PERMISSIVE_HTTP = (
     chain("plain", destination_port=8080, transport_protocol="raw_buffer"),
 )
 PERMISSIVE_AUTO = (
-    chain("http-mtls", destination_port=8080, transport_protocol="tls", application_protocols=HTTP_ISTIO),
-    chain("http-plain", destination_port=8080, transport_protocol="raw_buffer", application_protocols=("http/1.1", "h2c")),
-    chain("tcp-mtls", destination_port=8080, transport_protocol="tls", application_protocols=("istio", "istio-peer-exchange")),
+    chain(
+        "http-mtls",
+        destination_port=8080,
+        transport_protocol="tls",
+        application_protocols=HTTP_ISTIO,
+    ),
+    chain(
+        "http-plain",
+        destination_port=8080,
+        transport_protocol="raw_buffer",
+        application_protocols=("http/1.1", "h2c"),
+    ),
+    chain(
+        "tcp-mtls",
+        destination_port=8080,
+        transport_protocol="tls",
+        application_protocols=("istio", "istio-peer-exchange"),
+    ),
     chain("tcp-plain", destination_port=8080, transport_protocol="raw_buffer"),
     chain("tcp-passed-through", destination_port=8080, transport_protocol="tls"),
 )
@@ -64,7 +79,11 @@ PERMISSIVE_AUTO = (
         (PERMISSIVE_HTTP, connection(transport="tls", alpn=("istio-http/1.1", "istio")), "mtls"),
         (PERMISSIVE_HTTP, connection(transport="tls", alpn=("h2", "http/1.1")), None),
         (PERMISSIVE_HTTP, connection(transport="tls"), None),
-        (PERMISSIVE_AUTO, connection(transport="tls", alpn=("istio-h2", "istio", "h2")), "http-mtls"),
+        (
+            PERMISSIVE_AUTO,
+            connection(transport="tls", alpn=("istio-h2", "istio", "h2")),
+            "http-mtls",
+        ),
         (PERMISSIVE_AUTO, connection(transport="tls", alpn=("istio",)), "tcp-mtls"),
         (PERMISSIVE_AUTO, connection(transport="tls", alpn=("h2",)), "tcp-passed-through"),
         (PERMISSIVE_AUTO, connection(alpn=("http/1.1",)), "http-plain"),

@@ -40,7 +40,8 @@ static_resources:
 
 
 def chain(match: str, *, allowed: str = ALICE, tls: bool = False) -> str:
-    socket = """
+    socket = (
+        """
       transport_socket:
         name: tls
         typed_config:
@@ -48,7 +49,10 @@ def chain(match: str, *, allowed: str = ALICE, tls: bool = False) -> str:
           require_client_certificate: true
           common_tls_context:
             tls_certificate_sds_secret_configs: [{name: default}]
-            validation_context_sds_secret_config: {name: ROOTCA}""" if tls else ""
+            validation_context_sds_secret_config: {name: ROOTCA}"""
+        if tls
+        else ""
+    )
     return f"""
     - filter_chain_match: {match}{socket}
       filters:
@@ -164,7 +168,12 @@ def test_a_policy_change_holds_for_the_next_request_of_an_old_connection() -> No
 
 
 def test_forged_certificate_headers_never_reach_the_application() -> None:
-    mesh = Mesh(PLAIN.replace(f'principals: [{{authenticated: {{principal_name: {{exact: "{ALICE}"}}}}}}]', "principals: [{any: true}]"))
+    mesh = Mesh(
+        PLAIN.replace(
+            f'principals: [{{authenticated: {{principal_name: {{exact: "{ALICE}"}}}}}}]',
+            "principals: [{any: true}]",
+        )
+    )
     forged = REQUEST.with_headers(REQUEST.headers.add("x-forwarded-client-cert", f"URI={ALICE}"))
 
     effect = next(inbound(mesh.source, forged, connection(None)))

@@ -28,7 +28,14 @@ def test_an_answer_is_delivered_and_the_counts_return_to_zero() -> None:
 def test_a_failed_attempt_goes_to_the_other_host_after_its_backoff() -> None:
     url = "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
     previous = f"retry_host_predicate: [{{name: p, typed_config: {{'@type': {url}}}}}]"
-    mesh = Mesh(config(RETRY.replace("num_retries: 2", f"num_retries: 2, {previous}, host_selection_retry_max_attempts: 5")))
+    mesh = Mesh(
+        config(
+            RETRY.replace(
+                "num_retries: 2",
+                f"num_retries: 2, {previous}, host_selection_retry_max_attempts: 5",
+            )
+        )
+    )
     flow = mesh.call()
 
     first = sent_to(next(flow))

@@ -17,10 +17,14 @@ Compat = Literal["strict", "envoy"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
-    parser.add_argument("config", nargs="?", metavar="CONFIG", help="Envoy bootstrap or neutral case")
+    parser.add_argument(
+        "config", nargs="?", metavar="CONFIG", help="Envoy bootstrap or neutral case"
+    )
     parser.add_argument("--requests", metavar="FILE", help="requests, one JSON object a line")
     parser.add_argument("--stdio", action="store_true", help="answer cases line by line on stdin")
-    parser.add_argument("--strict", action="store_true", help="with meshsdk's own stricter defaults")
+    parser.add_argument(
+        "--strict", action="store_true", help="with meshsdk's own stricter defaults"
+    )
     parser.add_argument("--coverage", metavar="FILE", help="report what becomes of each field")
     parser.add_argument("--json", action="store_true", help="the coverage report as JSON")
 

@@ -11,9 +11,7 @@ Json = Mapping[str, object]
 
 ROUTER: Json = {
     "name": "envoy.filters.http.router",
-    "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
-    },
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
 }
 LISTEN_PORT = 8080
 """Local port of a case's connections (`dest_port`)."""
@@ -43,9 +41,11 @@ def _listener(config: Json) -> Json:
     if "validateClusters" not in route_config:
         route_config.setdefault("validate_clusters", False)
     filters = list(_objects(config.get("http_filters")))
-    if not filters or "router" not in str(
-        filters[-1].get("typed_config", filters[-1].get("typedConfig", ""))
-    ).lower():
+    if (
+        not filters
+        or "router"
+        not in str(filters[-1].get("typed_config", filters[-1].get("typedConfig", ""))).lower()
+    ):
         filters.append(ROUTER)
     hcm = {
         "@type": HCM,

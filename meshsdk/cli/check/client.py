@@ -78,7 +78,9 @@ def certificate(identity: Json) -> Certificate:
     # RFC 2253 writes the last RDN first; the recorder's certificates have O, then CN.
     fields = (("CN", "cn"), ("O", "org"))
     parts = [f"{key}={identity[field]}" for key, field in fields if identity.get(field)]
-    return Certificate(uri_sans=uris, dns_sans=dns, subject=",".join(parts), sha256="0" * 64, der=b"")
+    return Certificate(
+        uri_sans=uris, dns_sans=dns, subject=",".join(parts), sha256="0" * 64, der=b""
+    )
 
 
 def connection(request: Json) -> Connection:
@@ -127,7 +129,9 @@ def decode(request: Json) -> Request | LocalReply:
     """What the HTTP codec makes of the bytes of a request: HTTP/1.1 trims, and refuses some."""
     protocol: Protocol = "h2" if request.get("protocol") == "h2" else "http1"
     pairs = cast("Sequence[tuple[str, str]]", request.get("headers") or ())
-    headers = Headers.of((name, value.strip(" \t") if protocol == "http1" else value) for name, value in pairs)
+    headers = Headers.of(
+        (name, value.strip(" \t") if protocol == "http1" else value) for name, value in pairs
+    )
     path = str(request.get("path", "/"))
     authority = request.get("authority")
     if protocol == "http1" and _is_bad_target(path):

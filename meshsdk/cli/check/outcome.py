@@ -43,7 +43,11 @@ def codec_refusal(request_id: object, reply: LocalReply) -> Json:
 
 
 def of_call(
-    request_id: object, outcome: Outcome | None, context: CallContext, seen: Sequence[Seen], case: Case
+    request_id: object,
+    outcome: Outcome | None,
+    context: CallContext,
+    seen: Sequence[Seen],
+    case: Case,
 ) -> Json:
     """The outcome of a call that came to its end."""
     result: Json = {"id": request_id}
@@ -59,7 +63,9 @@ def of_call(
         result["virtual_cluster"] = context.virtual_cluster
     if context.cluster and not primary:
         result["selected_cluster"] = context.cluster
-    metadata = {n: context.dynamic_metadata[n] for n in _NAMESPACES if n in context.dynamic_metadata}
+    metadata = {
+        n: context.dynamic_metadata[n] for n in _NAMESPACES if n in context.dynamic_metadata
+    }
     if metadata:
         result["dynamic_metadata"] = metadata
     mirrored = [s for s in seen if s.mirrored]
