@@ -13,6 +13,15 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "-q", *session.posargs)
 
 
+@nox.session(python="3.11")
+def floors(session: nox.Session) -> None:
+    """The tests on the lowest versions that pyproject.toml allows."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    lowest = [each.split(",")[0].replace(">=", "==") for each in project["dependencies"]]
+    session.install("-e", ".[dev]", *lowest)
+    session.run("pytest", "-q", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Layout, lint and the import rules of the house."""
