@@ -16,6 +16,7 @@ from meshsdk.resilience.retry import CONSUMED_HEADERS, Retry, RetryState, retry_
 from meshsdk.resources.retry_policy import RetryPolicy
 from meshsdk.routing.action import Chosen
 from meshsdk.routing.mirror import shadow, shadow_cluster
+from meshsdk.telemetry import HostEjected
 
 _CONSUMED = (*CONSUMED_HEADERS, *deadline.CONSUMED_HEADERS)
 _ANY_CONSUMED = frozenset((*_CONSUMED, "grpc-timeout", deadline.EXPECTED_TIMEOUT))
@@ -191,13 +192,22 @@ class Call:
         """Let outlier detection judge an attempt."""
         assert self.cluster is not None
         outlier = self.cluster.state.outlier
-        if outlier is not None:
-            outlier.record(
-                host.state,
-                outcome,
-                self.context.clock.monotonic(),
-                is_error=self.cluster.cluster.http.is_error,
-                is_grpc=reply.is_grpc(self.request),
+        if outlier is None:
+            return
+        now, was_ejected = self.context.clock.monotonic(), outlier.is_ejected(host.state)
+        outlier.record(
+            host.state,
+            outcome,
+            now,
+            is_error=self.cluster.cluster.http.is_error,
+            is_grpc=reply.is_grpc(self.request),
+        )
+        until = host.state.ejected_until
+        if until is not None and not was_ejected:
+            why = outcome.reason.value if isinstance(outcome, Reset) else str(outcome.status)
+            address = str(host.endpoint.address)
+            self.plan.live.emit(
+                HostEjected(self.cluster.cluster.name, address, until - now, f"last of them {why}")
             )
 
 

@@ -6,6 +6,7 @@ from meshsdk.call.effects import Deliver, Dial, Dialed, Send, Sleep, WaitForConf
 from meshsdk.call.message import BodyEnd, Reset, ResetReason, Response
 from meshsdk.errors import NotReadyError
 from meshsdk.flow.outbound import Source, outbound
+from meshsdk.telemetry import Event, HostEjected
 from tests.flow.plans import GET, TARGET, Mesh, config, delivered, finish, refused, sent_to
 
 RETRY = "{cluster: c, retry_policy: {retry_on: 'connect-failure,5xx', num_retries: 2}}"
@@ -149,6 +150,21 @@ def test_a_push_resets_no_count_and_no_ejection() -> None:
 
     assert bad not in later
     assert mesh.active("c") == 5
+
+
+def test_an_ejection_is_told_once() -> None:
+    outlier = "outlier_detection: {consecutive_5xx: 1, max_ejection_percent: 100, max_ejection_time_jitter: 0s}"
+    mesh, events = Mesh(config("{cluster: c}", more=outlier)), list[Event]()
+    mesh.live.emit = events.append
+    first, second = mesh.call(), mesh.call()
+    bad = sent_to(next(first))
+    while sent_to(next(second)) != bad:
+        second = mesh.call()
+
+    first.send(Response(503))
+    second.send(Response(503))
+
+    assert events == [HostEjected("c", bad, 30.0, "last of them 503")]
 
 
 def test_the_first_call_waits_for_configuration_and_says_what_it_waited_for() -> None:
