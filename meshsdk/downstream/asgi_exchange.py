@@ -21,7 +21,6 @@ from meshsdk.call.effects import (
     ReadBody,
     Reply,
     Sleep,
-    WaitForConfig,
 )
 from meshsdk.call.headers import Headers, RawPair
 from meshsdk.call.message import BodyEnd, Request, Reset, ResetReason, Response
@@ -87,11 +86,11 @@ class Body:
             self._kept.append(await self._next())
 
 
-async def settle(flow: Flow[None], effect: Effect, body: Body, mesh: object) -> CallApp | Deliver:
+async def settle(flow: Flow[None], effect: Effect, body: Body) -> CallApp | Deliver:
     """Perform what a flow asks for until it lets the application answer, or answers itself."""
     while not isinstance(effect, (CallApp, Deliver)):
         try:
-            reply = await _perform(effect, body, mesh)
+            reply = await _perform(effect, body)
         except BaseException as error:
             effect = flow.throw(error)
         else:
@@ -99,20 +98,17 @@ async def settle(flow: Flow[None], effect: Effect, body: Body, mesh: object) -> 
     return effect
 
 
-async def _perform(effect: Effect, body: Body, mesh: object) -> Reply:
+async def _perform(effect: Effect, body: Body) -> Reply:
     match effect:
         case ReadBody(limit=limit):
             return await body.read(limit)
         case Sleep(seconds=seconds):
             await anyio.sleep(seconds)
             return None
-        case Fetch() | WaitForConfig():
-            perform = getattr(mesh, "perform", None)
-            if perform is not None:
-                return cast("Reply", await perform(effect))
+        case Fetch(cluster=cluster):
+            raise UsageError(f"side calls through the mesh (Fetch to {cluster}) are not built")
         case _:
-            pass
-    raise UsageError(f"an ASGI server cannot perform {type(effect).__name__}")
+            raise UsageError(f"an ASGI server cannot perform {type(effect).__name__}")
 
 
 def delivered(effect: CallApp | Deliver) -> Response:

@@ -8,7 +8,6 @@ from meshsdk.call.headers import RawPair
 from meshsdk.call.message import BodyEnd, Response
 from meshsdk.downstream.asgi_exchange import (
     Body,
-    InboundMesh,
     app_response,
     broken_off,
     close,
@@ -32,7 +31,6 @@ class HttpExchange:
     def __init__(
         self,
         flow: Flow[None],
-        mesh: InboundMesh,
         receive: AsgiReceive,
         send: AsgiSend,
         *,
@@ -40,7 +38,6 @@ class HttpExchange:
     ) -> None:
         """`is_last`: the connection is to end with this response."""
         self._flow = flow
-        self._mesh = mesh
         self._send = send
         self._is_last = is_last
         self._body = Body(receive)
@@ -61,7 +58,7 @@ class HttpExchange:
         effect = next(flow)
         if isinstance(effect, (CallApp, Deliver)):
             return effect
-        return await settle(flow, effect, self._body, self._mesh)
+        return await settle(flow, effect, self._body)
 
     async def answer(self, response: Response) -> None:
         """Send the mesh's own answer, which the flow delivered."""
@@ -110,7 +107,7 @@ class HttpExchange:
         sent = app_response(cast("int", message["status"]), message)
         effect = self._flow.send(sent)
         if not isinstance(effect, Deliver):
-            effect = await settle(self._flow, effect, self._body, self._mesh)
+            effect = await settle(self._flow, effect, self._body)
         response = delivered(effect)
         self._delivered = True
         if not is_apps_own(response):

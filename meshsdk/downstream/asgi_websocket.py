@@ -7,7 +7,6 @@ from meshsdk.call.message import BodyEnd, Response
 from meshsdk.downstream.asgi_exchange import (
     DENIAL,
     Body,
-    InboundMesh,
     app_response,
     broken_off,
     close,
@@ -28,7 +27,6 @@ class WebsocketExchange:
     def __init__(
         self,
         flow: Flow[None],
-        mesh: InboundMesh,
         receive: AsgiReceive,
         send: AsgiSend,
         *,
@@ -36,7 +34,6 @@ class WebsocketExchange:
     ) -> None:
         """`can_answer`: the server has the denial extension; else every refusal is a 403."""
         self._flow = flow
-        self._mesh = mesh
         self._send = send
         self._can_answer = can_answer
         self._body = Body(receive)
@@ -51,7 +48,7 @@ class WebsocketExchange:
 
     async def decide(self) -> CallApp | Deliver:
         """Whether the application may answer."""
-        return await settle(self._flow, next(self._flow), self._body, self._mesh)
+        return await settle(self._flow, next(self._flow), self._body)
 
     async def answer(self, response: Response) -> None:
         """Refuse the handshake with the mesh's own answer, which the flow delivered."""
@@ -103,7 +100,7 @@ class WebsocketExchange:
 
     async def _begin(self, status: int, message: Message) -> None:
         sent = app_response(status, message)
-        effect = await settle(self._flow, self._flow.send(sent), self._body, self._mesh)
+        effect = await settle(self._flow, self._flow.send(sent), self._body)
         response = delivered(effect)
         self._delivered = True
         if not is_apps_own(response) or (status == _SWITCHING and response.status != status):

@@ -64,13 +64,18 @@ def captured(receive: object = None) -> Captured | None:
     `receive`: of the ASGI call; where it belongs to a server's own object that object's transport
     is asked first, since contexts are inherited further than connections.
     """
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)
+    transport = _transport_of(receive)
     if transport is not None:
-        get_protocol = getattr(transport, "get_protocol", None)
-        found = getattr(get_protocol(), _ATTRIBUTE, None) if get_protocol else None
+        found = getattr(transport.get_protocol(), _ATTRIBUTE, None)
         if isinstance(found, Captured):
             return found
     return _CAPTURED.get()
+
+
+def _transport_of(receive: object) -> asyncio.Transport | None:
+    """The transport of uvicorn's objects; uvloop's transports are no subclass of asyncio's."""
+    found = getattr(getattr(receive, "__self__", None), "transport", None)
+    return cast("asyncio.Transport", found) if hasattr(found, "get_protocol") else None
 
 
 def uncaptured(receive: object, acceptor: Acceptor, scope: Mapping[str, object]) -> Captured:
@@ -79,8 +84,8 @@ def uncaptured(receive: object, acceptor: Acceptor, scope: Mapping[str, object])
 
     The server's own socket is asked first: what a scope calls client may come from a header.
     """
-    transport = getattr(getattr(receive, "__self__", None), "transport", None)
-    if isinstance(transport, asyncio.BaseTransport):
+    transport = _transport_of(receive)
+    if transport is not None:
         local = address_of(transport.get_extra_info("sockname"))
         peer = address_of(transport.get_extra_info("peername"))
         tls = transport.get_extra_info("ssl_object")

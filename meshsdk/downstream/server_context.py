@@ -175,8 +175,8 @@ class SniffingObject:
         return self._outgoing.write(data) if self._tls is None else self._tls.write(data)
 
     def pending(self) -> int:
-        """As `ssl.SSLObject.pending`."""
-        return 0 if self._tls is None else self._tls.pending()
+        """As `ssl.SSLObject.pending`: uvloop reads nothing that is not counted here."""
+        return len(self._held) if self._tls is None else self._tls.pending()
 
     def unwrap(self) -> None:
         """As `ssl.SSLObject.unwrap`; plaintext has no such end."""

@@ -31,7 +31,7 @@ class ReplayingContext:
         self._held = held
 
     @property  # type: ignore[misc]  # read-only here, since nobody may change it
-    def __class__(self) -> type:
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
         return ssl.SSLContext
 
     def wrap_bio(

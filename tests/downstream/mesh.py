@@ -70,7 +70,9 @@ class IstioDecider:
         self.asked.append(connection)
         if connection.transport_protocol == "raw_buffer":
             return Close("plaintext at a STRICT port") if self.strict else Plaintext()
-        if not self.strict and not any(p.startswith("istio") for p in connection.application_protocols):
+        if not self.strict and not any(
+            p.startswith("istio") for p in connection.application_protocols
+        ):
             return Close("TLS without an istio protocol at a PERMISSIVE port")
         return Tls(self.contexts.server(SERVER))
 

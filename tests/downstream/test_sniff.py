@@ -32,7 +32,8 @@ def test_first_bytes_say_what_a_connection_is(data: bytes, expected: Sniffed) ->
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\r\n", b"G", b"P", b"PRI * HT", b"GET / HTTP/1.1", b"GET / HTTP/1.1\r", HELLO[:-1]]
+    "data",
+    [b"", b"\r\n", b"G", b"P", b"PRI * HT", b"GET / HTTP/1.1", b"GET / HTTP/1.1\r", HELLO[:-1]],
 )
 def test_incomplete_first_bytes_say_nothing_yet(data: bytes) -> None:
     assert sniff(data, LIMIT) is None
