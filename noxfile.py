@@ -36,7 +36,7 @@ def types(session: nox.Session) -> None:
     """Both type checkers, strict."""
     session.install("-e", ".[dev]")
     session.run("mypy")
-    session.run("pyright")
+    session.run("pyright", "--pythonpath", f"{session.virtualenv.location}/bin/python")
 
 
 @nox.session

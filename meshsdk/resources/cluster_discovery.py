@@ -6,6 +6,7 @@ from typing import Final
 
 from meshsdk.config.fields import check
 from meshsdk.config.reader import Reader
+from meshsdk.errors import UnknownExtensionError
 from meshsdk.resources.cluster_fields import CUSTOM_TYPE, DNS_CLUSTER
 
 _DNS_CLUSTER_URL: Final = "type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster"
@@ -61,7 +62,7 @@ def parse_discovery(reader: Reader) -> tuple[DiscoveryType, DnsOptions]:
     if config is None and name in _NAMED_TYPES:
         return _NAMED_TYPES[name], _dns(reader)
     found = name if config is None else config.type_url
-    raise custom.error(f"no cluster type takes {found}")
+    raise UnknownExtensionError(custom.path, f"no cluster type takes {found}", found)
 
 
 def _dns(reader: Reader) -> DnsOptions:
