@@ -311,7 +311,7 @@ class Mesh:
                 self.identity.arrived.wait(left)
         return True
 
-    async def aready(self, timeout: float | None = 0.0) -> bool:
+    async def aready(self, timeout: float | None = 0.0) -> bool:  # noqa: ASYNC109 - as `ready`
         """`ready` for coroutines: waits on another thread, never on the event loop."""
         if self.ready(0.0):
             return True

@@ -83,9 +83,11 @@ class Headers:
         return index.get(name, ())
 
     def has_any(self, names: frozenset[str]) -> bool:
-        """Whether one of these fields is there."""
+        """Whether one of these fields is there; decodes no value."""
         index = self._index
         if index is None:
+            if self._pairs is None and self._raw is not None:
+                return any([name.lower().decode("latin-1") in names for name, _ in self._raw])
             index = self._lookup()
         return not names.isdisjoint(index)
 
@@ -130,9 +132,18 @@ class Headers:
 
     def without(self, *names: str) -> "Headers":
         """The same fields less those names; self when none is there."""
-        if not any(name in self for name in names):
+        index = self._index
+        if index is None:
+            index = self._lookup()
+        gone = [name for name in names if name in index]
+        if not gone:
             return self
-        return Headers([p for p in self.pairs if p[0] not in names])
+        kept = Headers([p for p in self.pairs if p[0] not in gone])
+        # Looking up goes on where it was: the next reader pays nothing.
+        kept._index = index = index.copy()
+        for name in gone:
+            del index[name]
+        return kept
 
     def plus(self, pairs: Iterable[Pair]) -> "Headers":
         """More fields at the end."""

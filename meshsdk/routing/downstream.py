@@ -9,7 +9,9 @@ from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Response
 from meshsdk.resources.hcm_options import HcmOptions, ServerHeader
 
-_HOP_BY_HOP: Final = ("connection", "keep-alive", "proxy-connection", "transfer-encoding")
+_HOP_BY_HOP: Final = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
+)
 _REQUEST_ID: Final = "x-request-id"
 
 
@@ -23,8 +25,8 @@ def finish_response(
     """
     before = response.headers
     headers = before
-    if response.status != 101:
-        headers = headers.without(*_HOP_BY_HOP, "upgrade")
+    if response.status != 101 and headers.has_any(_HOP_BY_HOP):
+        headers = headers.without(*_HOP_BY_HOP)
     if options.always_set_request_id_in_response:
         sent = request.headers.get(_REQUEST_ID)
         if sent is not None:

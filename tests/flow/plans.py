@@ -90,10 +90,8 @@ def finish(flow: Flow[None]) -> None:
 
 def endpoints(cluster: str, *ports: int) -> str:
     """A STATIC cluster's load assignment, as flow-style YAML."""
-    listed = ", ".join(
-        "{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}}" % port
-        for port in ports
-    )
+    address = "{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: PORT}}}}"
+    listed = ", ".join(address.replace("PORT", str(port)) for port in ports)
     return f"{{cluster_name: {cluster}, endpoints: [{{lb_endpoints: [{listed}]}}]}}"
 
 
