@@ -85,9 +85,12 @@ class Report:
         return int(any(finding.is_gap for finding in self.findings))
 
 
-def report(data: object, origin: str) -> Report:
-    """The report on a bootstrap, a config dump or a recorded state. ConfigError when it is none."""
-    survey = _Survey(registries(), all_tables())
+def report(data: object, origin: str, tables: Tables | None = None) -> Report:
+    """The report on a bootstrap, a config dump or a recorded state. ConfigError when it is none.
+
+    `tables`: other ones than those of the rooms.
+    """
+    survey = _Survey(registries(), tables or all_tables())
     resources = read_resources(data, origin)
     for url, named in resources.items():
         for name, resource in named.items():
@@ -184,7 +187,7 @@ class _Survey:
             outcome = self._extension(held, parent.held)
             if outcome is not None:
                 yield (
-                    Finding(outcome.use, outcome.why, held.message, "", outcome.weakens),
+                    Finding(outcome.use, outcome.why, held.message, "", False),
                     held.path,
                 )
                 return

@@ -33,8 +33,6 @@ class Outcome:
 
     use: str
     why: str
-    weakens: bool = False
-    """It would decide who may pass, and is left out."""
 
 
 def registries() -> Extensions:
@@ -65,7 +63,7 @@ def judge_extension(held: Held, parent: Held, extensions: Extensions) -> Outcome
         case str(message) if message == _DISCOVERED and held.path == "typed_config":
             if url not in HTTP and extensions.http_filters.find(url) is None:
                 why = "a discovered filter that no HTTP filter takes"
-                return Outcome(SKIPPED, why, url in AUTHORIZATION)
+                return Outcome(Use.REFUSED.value if url in AUTHORIZATION else SKIPPED, why)
         case str(message) if message == _FILTER_CONFIG or _OVERRIDE.search(held.path):
             return _override(held, extensions)
         case _:
@@ -80,8 +78,8 @@ def _http_filter(held: Held, extensions: Extensions, *, optional: bool) -> Outco
     extension = extensions.http_filters.find(url)
     if extension is not None:
         return _whole(extension, held, extensions)
-    if optional:
-        return Outcome(SKIPPED, "optional, and no HTTP filter takes it", url in AUTHORIZATION)
+    if optional and url not in AUTHORIZATION:
+        return Outcome(SKIPPED, "optional, and no HTTP filter takes it")
     return Outcome(Use.REFUSED.value, "no HTTP filter takes it")
 
 

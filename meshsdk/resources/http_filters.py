@@ -111,7 +111,8 @@ def _filter(entry: Reader, extensions: Extensions) -> NamedFilter:
         return NamedFilter(name, parsed, url, disabled, "" if extension.is_terminal else skipped)
     if url in HTTP:
         return NamedFilter(name, None, url, disabled, HTTP[url])
-    if entry.boolean("is_optional"):
+    # Envoy knows the filters that decide access: to it such an entry is not optional.
+    if entry.boolean("is_optional") and url not in AUTHORIZATION:
         return NamedFilter(name, None, url, disabled, "optional and unknown", is_unknown=True)
     raise UnknownExtensionError(typed.path, f"no HTTP filter takes {url} (filter {name!r})", url)
 
@@ -182,6 +183,10 @@ def parse_discovered(config: Reader, extensions: Extensions) -> HttpFilter | Non
     run (Wasm), which is skipped with a report."""
     extension = extensions.http_filters.find(config.type_url)
     if extension is None:
+        if config.type_url in AUTHORIZATION:
+            raise UnknownExtensionError(
+                config.path, f"no HTTP filter takes {config.type_url}", config.type_url
+            )
         return None
     if extension.is_terminal:
         raise ConfigError(config.path, "a terminal filter cannot come by discovery")

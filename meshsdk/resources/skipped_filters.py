@@ -33,6 +33,9 @@ AUTHORIZATION: Final = frozenset(
         "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
         "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
         "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+        "type.googleapis.com/envoy.extensions.filters.http.basic_auth.v3.BasicAuth",
+        "type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth",
+        "type.googleapis.com/envoy.extensions.filters.http.oauth2.v3.OAuth2",
     }
 )
 """HTTP filters that decide who may pass; what stands before one of them may too."""

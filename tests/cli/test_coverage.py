@@ -10,6 +10,7 @@ import pytest
 
 from meshsdk.cli import main
 from meshsdk.cli.coverage import Report, report, run_coverage
+from meshsdk.cli.coverage_tables import Tables, all_tables
 from meshsdk.errors import ConfigError
 from meshsdk.wire.ads_codec import decode_response
 from meshsdk.wire.bootstrap_form import SHORT_NAMES
@@ -94,14 +95,29 @@ def test_an_unknown_http_filter_is_refused_by_its_type() -> None:
     assert result.exit_code == 0
 
 
-def test_an_optional_filter_that_would_decide_access_is_a_gap() -> None:
-    config = {"@type": f"{URL}{HTTP}.jwt_authn.v3.JwtAuthentication"}
-    optional = {"name": "jwt", "is_optional": True, "typed_config": config}
+def test_an_optional_filter_is_skipped_unless_it_would_decide_access() -> None:
+    lua = {"@type": f"{URL}{HTTP}.lua.v3.Lua"}
+    jwt = {"@type": f"{URL}{HTTP}.oauth2.v3.OAuth2"}
 
-    result = report(listener(optional), "test")
+    skipped = found(listener({"name": "x", "is_optional": True, "typed_config": lua}))
+    refused = found(listener({"name": "x", "is_optional": True, "typed_config": jwt}))
+
+    assert skipped["Lua"] == "skipped"
+    assert refused["OAuth2"] == "refused"
+
+
+def test_a_security_field_without_a_table_is_a_gap() -> None:
+    tables = [table for table in all_tables() if not table.message.endswith(".TlsParameters")]
+    tls = {
+        "@type": f"{URL}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {"tls_params": {"ecdh_curves": ["X25519"]}},
+    }
+    config = cluster(transport_socket={"name": "tls", "typed_config": tls})
+
+    result = report(config, "test", Tables({"a": tuple(tables)}))
 
     (gap,) = [finding for finding in result.findings if finding.is_gap]
-    assert gap.message == f"{HTTP}.jwt_authn.v3.JwtAuthentication"
+    assert (gap.use, gap.field) == ("unlisted", "ecdh_curves")
     assert result.exit_code == 1
 
 

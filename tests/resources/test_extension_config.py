@@ -39,3 +39,8 @@ def test_a_resource_without_a_config_is_refused() -> None:
         parse(Reader({"name": "policy"}, "typed_extension_config"), registries())
 
     assert caught.value.path == "typed_extension_config.typed_config"
+
+
+def test_a_discovered_filter_that_decides_access_is_never_skipped() -> None:
+    with pytest.raises(ConfigError, match="no HTTP filter takes"):
+        parsed({"@type": f"{HTTP}.oauth2.v3.OAuth2"})

@@ -82,6 +82,14 @@ def test_a_filter_of_the_users_own_comes_in_a_typed_struct() -> None:
     assert seen == [7]
 
 
+# Envoy knows this filter, so to it the entry is not optional.
+OPTIONAL_LOGIN = {
+    "name": "login",
+    "is_optional": True,
+    "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.oauth2.v3.OAuth2"},
+}
+
+
 @pytest.mark.parametrize(
     ("filters", "error"),
     [
@@ -90,6 +98,7 @@ def test_a_filter_of_the_users_own_comes_in_a_typed_struct() -> None:
         ((unknown(optional=True), RBAC), "hcm.http_filters[0]: filter 'x' is not known"),
         ((RBAC, unknown(optional=True), RBAC), "hcm.http_filters[1]: filter 'x' is not known"),
         ((DISCOVERED, RBAC), "hcm.http_filters[0].config_discovery: filter 'wasm' comes by"),
+        ((OPTIONAL_LOGIN,), "hcm.http_filters[0].typed_config: no HTTP filter takes"),
         (({"name": "x"},), "hcm.http_filters[0].typed_config: expected the config of filter 'x'"),
     ],
 )
