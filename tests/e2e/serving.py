@@ -32,8 +32,10 @@ class Echo:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        while (await receive()).get("more_body"):
-            pass
+        size, more = 0, True
+        while more:
+            message = await receive()
+            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
         peer = current_peer()
         extensions: dict[str, Any] = scope.get("extensions") or {}
         tls: dict[str, Any] = extensions.get("tls") or {}
@@ -42,6 +44,7 @@ class Echo:
             "peer": None if peer.spiffe_id is None else str(peer.spiffe_id),
             "method": scope["method"],
             "path": scope["path"],
+            "size": size,
             "headers": [[name.decode(), value.decode()] for name, value in scope["headers"]],
         }
         self.seen.append({**said, "certificates": tuple(tls.get("client_cert_chain", ()))})
