@@ -72,6 +72,12 @@ class ClusterPlan:
         return self.state.breakers
 
     @property
+    def not_built(self) -> tuple[str, ...]:
+        """Fields that a call through this cluster needs and that have no code."""
+        assignment = self.state.assignment
+        return self.cluster.not_built or (() if assignment is None else assignment.not_built)
+
+    @property
     def is_original_dst(self) -> bool:
         """Whether calls go to the address that the application asked for."""
         return self.cluster.type is DiscoveryType.ORIGINAL_DST

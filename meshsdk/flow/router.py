@@ -24,11 +24,13 @@ _ASKS_FOR_RETRIES = frozenset({"x-envoy-retry-on", "x-envoy-retry-grpc-on"})
 _JUDGED_FIELDS = frozenset({"grpc-status", "x-envoy-ratelimited"})
 _REMEMBERED = 4096
 """Routes whose bounds are known; one plan seldom has as many."""
+_IS_TIMEOUT_RETRY = "x-envoy-is-timeout-retry"
 _ATTEMPT_COUNT = "x-envoy-attempt-count"
 _MAX_DURATION = LocalReply(
     408, b"downstream duration timeout", details="max_duration_timeout", grpc_status=4
 )
 _IDLE = LocalReply(504, b"stream timeout", flags=("SI",), details="stream_idle_timeout")
+_PER_TRY = frozenset({ResetReason.PER_TRY_TIMEOUT, ResetReason.PER_TRY_IDLE_TIMEOUT})
 _OVERFLOW = Reset(ResetReason.OVERFLOW, request_sent=False)
 
 
@@ -55,6 +57,8 @@ class Call:
         "retries",
         "settings",
         "started",
+        "stream_duration",
+        "timed_out",
         "timeouts",
         "tried",
     )
@@ -69,6 +73,7 @@ class Call:
     ) -> None:
         self.plan = plan
         self.settings = http.router
+        self.stream_duration = http.hcm.options.max_stream_duration
         stream_idle = http.hcm.options.stream_idle_timeout or None
         self.idle = stream_idle if chosen.idle_timeout is None else chosen.idle_timeout or None
         """Seconds without anything on the stream; None: unbounded."""
@@ -90,6 +95,8 @@ class Call:
         self.number = 0
         """Attempts so far."""
         self.tried: list[Host] = []
+        self.timed_out = False
+        """Whether the last attempt ran out of its own time."""
         self.host: Host | None = None
         """Of the attempt whose place in the breakers is held."""
 
@@ -231,8 +238,8 @@ def run(call: Call) -> Flow[Response]:
     if cluster is None:
         missing = reply.no_cluster(chosen.no_cluster_status)
         return reply.to_response(missing, call.request, context)
-    if cluster.cluster.not_built:
-        answer = reply.not_built(cluster.cluster.not_built[0])
+    if cluster.not_built:
+        answer = reply.not_built(cluster.not_built[0])
         return reply.to_response(answer, call.request, context)
     _prepare(call)
     while True:
@@ -254,6 +261,7 @@ def run(call: Call) -> Flow[Response]:
             outcome = yield send
             assert isinstance(outcome, Response | Reset)
             call.record(host, outcome)
+            call.timed_out = isinstance(outcome, Reset) and outcome.reason in _PER_TRY
             if isinstance(outcome, Reset) and outcome.reason is ResetReason.TIMEOUT:
                 return _own_answer(call, _IDLE if is_idle else call.out_of_time())
         else:
@@ -307,7 +315,7 @@ def _bounds(call: Call, request: Request) -> _Bounds:
             request,
             respect_expected=call.settings.respect_expected_rq_timeout,
         ),
-        deadline.stream_duration(chosen.max_stream_duration, request),
+        deadline.stream_duration(chosen.max_stream_duration, request, call.stream_duration),
     )
 
 
@@ -344,6 +352,8 @@ def _for_this_try(call: Call, host: Host) -> Request:
         headers = call.timeouts.tell(headers, call.context.clock.monotonic() - call.started)
         if chosen.include_request_attempt_count:
             headers = headers.set(_ATTEMPT_COUNT, str(call.number))
+        if chosen.include_is_timeout_retry_header and call.number > 1:
+            headers = headers.set(_IS_TIMEOUT_RETRY, "true" if call.timed_out else "false")
     if headers is not request.headers:
         request = request.with_headers(headers)
     if chosen.auto_host_rewrite and host.endpoint.hostname:

@@ -107,7 +107,6 @@ class HcmOptions:
     server_name: str = "envoy"
     server_header_transformation: ServerHeader = ServerHeader.OVERWRITE
     scheme_to_overwrite: str = ""
-    scheme_match_upstream: bool = False
     via: str = ""
     user_agent: str = ""
     """add_user_agent: our service cluster, which the runtime knows; empty when off."""
@@ -115,11 +114,8 @@ class HcmOptions:
     max_request_headers_kb: int = _DEFAULT_MAX_HEADERS_KB
     max_headers_count: int = _DEFAULT_MAX_HEADERS_COUNT
     headers_with_underscores_action: Underscores = Underscores.ALLOW
-    accept_http_10: bool = False
     stream_idle_timeout: float | None = None
     """Unset is Envoy's five minutes."""
-    request_timeout: float = 0.0
-    request_headers_timeout: float = 0.0
     max_stream_duration: float | None = None
     reject_fragment: bool = True
     """Runtime key envoy.reloadable_features.http_reject_path_with_fragment; else it is cut off."""
@@ -162,9 +158,9 @@ OPTION_FIELDS: Final[Table] = {
         "common_http_protocol_options",
         "http_protocol_options",
         "stream_idle_timeout",
-        "request_timeout",
-        "request_headers_timeout",
     ),
+    "request_timeout": ignored("the application's own server reads requests"),
+    "request_headers_timeout": ignored("the application's own server reads requests"),
     "add_user_agent": not_built("x-envoy-downstream-service-cluster of our own"),
     "original_ip_detection_extensions": not_built("another source for remote_ip"),
     "early_header_mutation_extensions": not_built("header mutation before routing"),
@@ -192,7 +188,7 @@ COMMON_HTTP_PROTOCOL_OPTIONS: Final = MessageTable(
 HTTP1_PROTOCOL_OPTIONS: Final = MessageTable(
     "envoy.config.core.v3.Http1ProtocolOptions",
     {
-        **honoured("accept_http_10"),
+        "accept_http_10": ignored("the application's own server decides"),
         "allow_absolute_url": not_built("absolute-form targets"),
         "default_host_for_http_10": not_built("a host for HTTP/1.0"),
         "header_key_format": ignored(
@@ -216,7 +212,10 @@ UPGRADE_CONFIG: Final = MessageTable(
 )
 SCHEME: Final = MessageTable(
     "envoy.config.core.v3.SchemeHeaderTransformation",
-    honoured("scheme_to_overwrite", "match_upstream"),
+    {
+        **honoured("scheme_to_overwrite"),
+        "match_upstream": not_built("a scheme that follows the transport socket"),
+    },
 )
 TABLES: Final = (COMMON_HTTP_PROTOCOL_OPTIONS, HTTP1_PROTOCOL_OPTIONS, UPGRADE_CONFIG, SCHEME)
 
@@ -266,7 +265,6 @@ def parse_hcm_options(reader: Reader, extensions: Extensions) -> HcmOptions:
             "server_header_transformation", _SERVER, "OVERWRITE"
         ),
         scheme_to_overwrite=_scheme(scheme),
-        scheme_match_upstream=scheme.boolean("match_upstream"),
         via=reader.string("via"),
         upgrades=reader.each("upgrade_configs", _upgrade),
         max_request_headers_kb=reader.integer(
@@ -278,10 +276,7 @@ def parse_hcm_options(reader: Reader, extensions: Extensions) -> HcmOptions:
         headers_with_underscores_action=common.enum(
             "headers_with_underscores_action", _UNDERSCORES, "ALLOW"
         ),
-        accept_http_10=http1.boolean("accept_http_10"),
         stream_idle_timeout=reader.optional_duration("stream_idle_timeout"),
-        request_timeout=reader.duration("request_timeout"),
-        request_headers_timeout=reader.duration("request_headers_timeout"),
         max_stream_duration=common.optional_duration("max_stream_duration"),
         reject_fragment=_runtime_flag(extensions, _FRAGMENT_KEY),
         compat=extensions.compat,

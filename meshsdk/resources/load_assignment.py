@@ -28,8 +28,11 @@ _ASSIGNMENT: Final = MessageTable(
 )
 _POLICY: Final = MessageTable(
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
-    honoured("drop_overloads", "overprovisioning_factor", "weighted_priority_health")
-    | {"endpoint_stale_after": not_built("endpoints that expire by themselves")},
+    honoured("overprovisioning_factor", "weighted_priority_health")
+    | {
+        "drop_overloads": not_built("calls that the control plane wants dropped"),
+        "endpoint_stale_after": not_built("endpoints that expire by themselves"),
+    },
 )
 _LOCALITY_ENDPOINTS: Final = MessageTable(
     "envoy.config.endpoint.v3.LocalityLbEndpoints",

@@ -19,6 +19,7 @@ from meshsdk.resources.route_reply import (
     parse_redirect,
 )
 
+_REPLAY: Final = ignored("tuning: bodies are kept for a repeat up to 1 MiB")
 ROUTE: Final = MessageTable(
     "envoy.config.route.v3.Route",
     {
@@ -35,9 +36,9 @@ ROUTE: Final = MessageTable(
             "request_headers_to_remove",
             "response_headers_to_add",
             "response_headers_to_remove",
-            "per_request_buffer_limit_bytes",
-            "request_body_buffer_limit",
         ),
+        "per_request_buffer_limit_bytes": _REPLAY,
+        "request_body_buffer_limit": _REPLAY,
         "filter_action": not_built("actions of filters"),
         "decorator": ignored("telemetry"),
         "tracing": ignored("telemetry"),

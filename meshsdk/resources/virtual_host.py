@@ -7,7 +7,7 @@ from typing import Final
 
 from meshsdk.call.message import Request
 from meshsdk.config.extension import Extensions
-from meshsdk.config.fields import MessageTable, check, honoured, not_built
+from meshsdk.config.fields import MessageTable, check, honoured, ignored, not_built
 from meshsdk.config.reader import Reader
 from meshsdk.matching.headers import HeaderMatcher, parse_header_matcher
 from meshsdk.matching.octets import lower, octets
@@ -24,6 +24,7 @@ from meshsdk.resources.route import Route, parse_buffer_limit, parse_route
 from meshsdk.resources.route_action import RATE_LIMITS, MirrorPolicy, parse_mirror_policies
 from meshsdk.resources.route_tree import RouteTree, parse_route_tree
 
+_REPLAY: Final = ignored("tuning: bodies are kept for a repeat up to 1 MiB")
 VIRTUAL_HOST: Final = MessageTable(
     "envoy.config.route.v3.VirtualHost",
     {
@@ -44,11 +45,11 @@ VIRTUAL_HOST: Final = MessageTable(
             "include_is_timeout_retry_header",
             "retry_policy",
             "hedge_policy",
-            "per_request_buffer_limit_bytes",
-            "request_body_buffer_limit",
             "request_mirror_policies",
             "metadata",
         ),
+        "per_request_buffer_limit_bytes": _REPLAY,
+        "request_body_buffer_limit": _REPLAY,
         "rate_limits": RATE_LIMITS,
         "cors": not_built("CORS in the virtual host itself; the filter's override is newer"),
         "retry_policy_typed_config": not_built("retry policies of another type"),

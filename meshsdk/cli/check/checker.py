@@ -64,9 +64,11 @@ class Checker:
         self._plan: Plan = compile_plan(snapshot, extensions, self._live)
         spec = config.get("listener")
         self._spec = client.ListenerSpec(cast("Json", spec) if isinstance(spec, Mapping) else {})
-        own = config.get("clusters")
-        names = (str(c["name"]) for c in cast("Sequence[Json]", own or ()))
-        self._case = outcome.Case(frozenset(names))
+        own: frozenset[str] | None = None
+        if case.is_neutral(config):
+            brought = cast("Sequence[Json]", config.get("clusters") or ())
+            own = frozenset(str(cluster["name"]) for cluster in brought)
+        self._case = outcome.Case(own)
         self._settle = _number(config, "settle_ms") / 1000.0
 
     def run(self, requests: Sequence[Json]) -> list[Json]:

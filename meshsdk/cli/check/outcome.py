@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.message import LocalReply, Outcome, Response
+from meshsdk.cli.check.case import FIRST_PORT
 from meshsdk.cli.check.upstream import Body, Seen
 from meshsdk.flow.plan import ClusterPlan
 
@@ -17,8 +18,13 @@ _MAX_BODY = 400
 class Case:
     """What an outcome depends on besides the call."""
 
-    own_clusters: frozenset[str]
-    """Clusters that the case brings: only their outcomes name endpoints."""
+    own_clusters: frozenset[str] | None
+    """Clusters that the case brings: only their outcomes name endpoints. None: not told apart
+    from generated ones, whose endpoints have ports of their own."""
+
+    def is_own(self, cluster: str, port: int) -> bool:
+        """Whether an outcome names the endpoint."""
+        return port < FIRST_PORT if self.own_clusters is None else cluster in self.own_clusters
 
 
 def refused(request_id: object, error: str) -> Json:
@@ -100,8 +106,9 @@ def _reached(primary: Sequence[Seen], case: Case) -> Json:
         upstream["body"] = last.body.decode("latin-1")
     name = _cluster(last)
     result: Json = {"cluster": name, "upstream": upstream}
-    if name in case.own_clusters:
-        result["endpoint"] = str(last.attempt.host.endpoint.address)
+    address = last.attempt.host.endpoint.address
+    if case.is_own(name, address.port):
+        result["endpoint"] = str(address)
     return result
 
 
