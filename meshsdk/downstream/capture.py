@@ -23,6 +23,7 @@ from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.address import address_of
 from meshsdk.downstream.server_context import MeshServerContext, SniffingObject
 from meshsdk.downstream.sniffing import Handover, Sniffing, SniffingServer
+from meshsdk.downstream.uvicorn_protocol import keep_trailers_out, root_path
 from meshsdk.identity.tls_objects import Connected
 
 _LOG = logging.getLogger("meshsdk.downstream")
@@ -97,7 +98,7 @@ def uncaptured(receive: object, acceptor: Acceptor, scope: Mapping[str, object])
             )
             found.tls = tls.established
             _set_ends(found, acceptor.clock)
-        found.root_path = _root_path(transport.get_protocol())
+        found.root_path = root_path(transport.get_protocol())
         return found
     local, peer = address_of(scope.get("server")), address_of(scope.get("client"))
     # Port 0 is how proxy middlewares say that the address came from a header.
@@ -116,7 +117,8 @@ def bind(protocol: asyncio.BaseProtocol, connection: Captured) -> None:
 
     AttributeError for a protocol whose attributes cannot be set.
     """
-    connection.root_path = _root_path(protocol)
+    connection.root_path = root_path(protocol)
+    keep_trailers_out(protocol)
     context = copy_context()
     context.run(_CAPTURED.set, connection)
     setattr(protocol, _ATTRIBUTE, connection)
@@ -124,14 +126,6 @@ def bind(protocol: asyncio.BaseProtocol, connection: Captured) -> None:
         callback = getattr(protocol, name, None)
         if callback is not None:
             setattr(protocol, name, partial(context.run, callback))
-
-
-def _root_path(protocol: object) -> str:
-    """uvicorn puts its root_path in front of raw_path; other servers leave the wire's path."""
-    if not type(protocol).__module__.startswith("uvicorn."):
-        return ""
-    found = getattr(protocol, "root_path", "")
-    return found if isinstance(found, str) else ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
