@@ -213,7 +213,6 @@ def test_a_server_that_is_not_the_service_is_told_nothing(
     facts = response.extensions["meshsdk"]
     assert set(facts["flags"]) == {"UF", "URX"}
     for expected in (bad.expected, bad.found):
-        assert expected in response.text
         assert expected.replace(" ", "_") in facts["details"]
 
 
