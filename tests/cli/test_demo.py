@@ -1,0 +1,187 @@
+"""`meshsdk demo`, run as a newcomer runs it, and what it leaves behind: nothing."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshsdk.cli.demo import shop
+from meshsdk.cli.demo.claims import Claim
+from meshsdk.cli.demo.report import Text
+from meshsdk.config.bootstrap import Credentials
+from meshsdk.control_plane.ads_server import AdsServer, NodeSnapshot
+from meshsdk.mesh import Mesh, Options
+from meshsdk.telemetry import ConfigReported, Event, ResourceRejected
+from meshsdk.testing.ca import FakeCa
+
+TITLES = [
+    "The server knows its caller by certificate",
+    "The caller knows the server by certificate",
+    "Traffic is split 90/10 by weight",
+    "Policy turns the wrong caller away (batch)",
+    "A STRICT port refuses plaintext",
+    "One of the v1 processes is killed, retries hide it (reviews-v1-b)",
+    "Then it is ejected, and nobody tries it any more",
+    "A push changes the weights to 50/50, nothing restarts",
+]
+
+
+@pytest.mark.parametrize(
+    ("workload", "resources"),
+    [
+        (
+            shop.FRONTEND,
+            shop.caller_resources({"v1": [1, 2], "v2": [3]}, {"v1": 90, "v2": 10}),
+        ),
+        (next(iter(shop.REVIEWS)), shop.server_resources(8080)),
+    ],
+)
+def test_everything_that_the_shop_says_is_accepted(
+    workload: shop.Workload, resources: NodeSnapshot, tmp_path: Path
+) -> None:
+    ca, server, events = FakeCa(), AdsServer(), list[Event]()
+    server.listen(f"unix://{tmp_path}/ads.sock")
+    server.set(workload.node.id, resources)
+    mesh = Mesh.connect(
+        server=f"unix://{tmp_path}/ads.sock",
+        node=workload.node,
+        credentials=Credentials(tls=False),
+        identity=ca.context(f"{shop.NAMESPACE}/{workload.account}"),
+        options=Options(emit=events.append),
+    )
+
+    with server, mesh:
+        assert mesh.ready(5)
+        assert server.wait_settled(workload.node.id, 5)
+        (client,) = server.clients()
+
+    assert {status.nack for status in client.types.values()} == {None}
+    assert not [each for each in events if isinstance(each, ResourceRejected | ConfigReported)]
+
+
+def test_the_verdict_is_text_without_colours_where_nobody_looks() -> None:
+    out = StringIO()
+    claims = [Claim("One", "1", "1", True), Claim("Two", "2", "3", False)]
+
+    Text(out).verdict(claims, 1.25)
+
+    assert out.getvalue() == (
+        "\n"
+        "   ok   One\n"
+        "        expected  1\n"
+        "        seen      1\n"
+        "  FAIL  Two\n"
+        "        expected  2\n"
+        "        seen      3\n"
+        "\n"
+        "1 of 2 as expected, in 1.2 s\n"
+    )
+
+
+@contextmanager
+def demo(directory: Path, *options: str) -> Generator[tuple["subprocess.Popen[str]", str]]:
+    """A running demo, and the mark by which its processes are known."""
+    mark = uuid.uuid4().hex
+    environment = {**os.environ, "MESHSDK_TEST_MARK": mark, "TMPDIR": str(directory)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "meshsdk.cli", "demo", *options],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process, mark
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def marked(mark: str) -> list[int]:
+    """The processes of a demo that are alive."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+def have_ended(pids: list[int], timeout: float) -> bool:
+    """Wait for processes that are not our children."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            handle = os.pidfd_open(pid)
+            try:
+                if not select.select([handle], [], [], timeout)[0]:
+                    return False
+            finally:
+                os.close(handle)
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+def test_all_claims_hold_and_nothing_is_left(tmp_path: Path) -> None:
+    with demo(tmp_path) as (process, mark):
+        output, errors = process.communicate(timeout=40)
+        left = marked(mark)
+
+    assert process.returncode == 0, output + errors
+    assert errors == ""
+    assert "\x1b" not in output
+    verdict = output.partition("\n\n   ok   ")[2]
+    for title in TITLES:
+        assert title in output
+        assert output.count(title) == 2
+    assert verdict.count("expected  ") == verdict.count("seen      ") == len(TITLES)
+    assert f"{len(TITLES)} of {len(TITLES)} as expected" in output
+    assert left == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+def test_json_is_one_object(tmp_path: Path) -> None:
+    with demo(tmp_path, "--json") as (process, _):
+        output, errors = process.communicate(timeout=40)
+
+    verdict: Any = json.loads(output)
+    assert process.returncode == 0, output + errors
+    assert verdict["ok"] is True
+    assert [claim["title"] for claim in verdict["claims"]] == TITLES
+    assert verdict["seconds"] < 20
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_no_process_outlives_the_demo(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    with demo(tmp_path) as (process, mark):
+        assert process.stdout is not None
+        for line in process.stdout:
+            if TITLES[0] in line:
+                break
+        processes = marked(mark)
+        os.kill(process.pid, number)
+        process.wait(10)
+
+        assert have_ended(processes, 5)
+
+    assert len(processes) == 6
+    assert process.returncode == code
+    if number != signal.SIGKILL:
+        assert list(tmp_path.iterdir()) == []
