@@ -113,19 +113,29 @@ async def run_async(
     return times
 
 
-def cell(colour: str, mesh: Membership | None, url: str, callers: int) -> list[float]:
+def cell(
+    colour: str,
+    mesh: Membership | None,
+    url: str,
+    callers: int,
+    headers: dict[str, str] | None = None,
+) -> list[float]:
     """One cell: a client of its own, warmed up, then measured."""
     count = PER_CELL[callers]
     if colour == "sync":
         with httpx.Client(
-            transport=None if mesh is None else MeshTransport(mesh), trust_env=False
+            transport=None if mesh is None else MeshTransport(mesh),
+            trust_env=False,
+            headers=headers,
         ) as client:
             run_sync(client, url, callers, callers * 4)
             return run_sync(client, url, callers, count)
 
     async def main() -> list[float]:
         async with httpx.AsyncClient(
-            transport=None if mesh is None else AsyncMeshTransport(mesh), trust_env=False
+            transport=None if mesh is None else AsyncMeshTransport(mesh),
+            trust_env=False,
+            headers=headers,
         ) as client:
             await run_async(client, url, callers, callers * 4)
             return await run_async(client, url, callers, count)
@@ -145,7 +155,7 @@ def main(rounds: int) -> dict[tuple[str, int, str], float]:
         ),
     }
     url = f"http://127.0.0.1:{servers.plain.port}/item/42"
-    _wait_for(servers)
+    wait_for(servers.plain, servers.mtls)
     p50: dict[tuple[str, int, str], list[float]] = {}
     cells = [(c, n, s) for c in ("async", "sync") for n in PER_CELL for s in subjects]
     try:
@@ -156,11 +166,12 @@ def main(rounds: int) -> dict[tuple[str, int, str], float]:
                 p50.setdefault((colour, callers, subject), []).append(statistics.median(times))
     finally:
         servers.close()
-    return _report(p50)
+    return report(p50)
 
 
-def _wait_for(servers: Servers) -> None:
-    for address in (servers.plain, servers.mtls):
+def wait_for(*addresses: Address) -> None:
+    """Until every server takes connections."""
+    for address in addresses:
         for _ in range(100):
             try:
                 socket.create_connection((address.host, address.port), 1).close()
@@ -169,9 +180,10 @@ def _wait_for(servers: Servers) -> None:
                 time.sleep(0.05)
 
 
-def _report(
+def report(
     p50: dict[tuple[str, int, str], list[float]],
 ) -> dict[tuple[str, int, str], float]:
+    """Print medians and ratios to `bare`."""
     ratios: dict[tuple[str, int, str], float] = {}
     for (colour, callers, subject), times in sorted(p50.items()):
         bare = p50[colour, callers, "bare"]

@@ -1,0 +1,19 @@
+"""The benchmarks as tests that judge nothing: `pytest -m bench -s tests/bench`."""
+
+import pytest
+
+from tests.bench import bench_decisions, bench_httpx, bench_mesh
+
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
+
+
+def test_decisions() -> None:
+    bench_decisions.main()
+
+
+def test_transport_alone() -> None:
+    bench_httpx.main(3)
+
+
+def test_whole_mesh() -> None:
+    bench_mesh.main(5)
