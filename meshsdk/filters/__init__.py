@@ -3,13 +3,29 @@
 from typing import Final
 
 from meshsdk.config.extension import HttpFilterExtension, NetworkFilterExtension
-from meshsdk.filters import rbac, rbac_network, router, skipped
+from meshsdk.filters import (
+    buffer,
+    cors,
+    csrf,
+    fault,
+    header_mutation,
+    jwt_authn,
+    local_ratelimit,
+    rbac,
+    rbac_network,
+    router,
+)
 
 HTTP_FILTERS: Final[tuple[HttpFilterExtension, ...]] = (
     router.EXTENSION,
+    jwt_authn.EXTENSION,
     rbac.EXTENSION,
-    skipped.FAULT,
-    skipped.CORS,
+    buffer.EXTENSION,
+    cors.EXTENSION,
+    csrf.EXTENSION,
+    fault.EXTENSION,
+    header_mutation.EXTENSION,
+    local_ratelimit.EXTENSION,
 )
 NETWORK_FILTERS: Final[tuple[NetworkFilterExtension, ...]] = (rbac_network.EXTENSION,)
 

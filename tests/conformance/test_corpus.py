@@ -7,7 +7,20 @@ from meshsdk.errors import ConfigError
 from tests.conformance.corpus import Case, cases, differences, is_rejected
 
 _CASES = cases()
-EQUAL = ["fuzz_lb", "fuzz_rbac", "fuzz_retry", "fuzz_routes", "lb", "rbac", "retry", "routes", "timeout", "tls"]
+EQUAL = [
+    "fuzz_jwt",
+    "fuzz_lb",
+    "fuzz_rbac",
+    "fuzz_retry",
+    "fuzz_routes",
+    "jwt_authn",
+    "lb",
+    "rbac",
+    "retry",
+    "routes",
+    "timeout",
+    "tls",
+]
 """Areas whose every outcome is Envoy's, flags, details and metadata included."""
 NOT_EQUAL = {
     # A formatter that evaluates CEL is not built: such a call is answered by that name.
@@ -15,7 +28,6 @@ NOT_EQUAL = {
 }
 REFUSED = {
     "rbac_cel": "condition",
-    "fuzz_jwt": "JwtAuthentication",
     "csrf": "CsrfPolicy",
 }
 """Areas whose filter is not built, and the word that its refusal names."""
