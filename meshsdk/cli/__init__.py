@@ -1,6 +1,7 @@
 """The `meshsdk` command: one module per subcommand, imported when it is asked for."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -8,7 +9,10 @@ from importlib import import_module
 from meshsdk.errors import MeshError
 
 _COMMANDS = {
-    "check": ("meshsdk.cli.check", "say what a configuration does with requests, or field by field"),
+    "check": (
+        "meshsdk.cli.check",
+        "say what a configuration does with requests, or field by field",
+    ),
     "demo": ("meshsdk.cli.demo", "show a mesh of real processes on this machine"),
 }
 """Module and one line of help."""
@@ -16,7 +20,18 @@ _COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; its exit code. 2: it was called wrongly, or met a MeshError."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # a reader such as `head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="meshsdk", description="A service mesh in your process.")
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -37,6 +52,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MeshError as error:
         print(f"meshsdk {options.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return 130
     return code

@@ -1,0 +1,26 @@
+"""The command as a shell sees it."""
+
+import subprocess
+import sys
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
+    """`meshsdk check … | head`: what closes the pipe is no error of ours."""
+    command = [sys.executable, "-m", "meshsdk", "--help"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        complaints = process.stderr.read()
+    assert process.returncode in (0, 141)
+    assert "Traceback" not in complaints
+
+
+def test_no_command_prints_the_help_and_fails() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "meshsdk"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "demo" in done.stdout
