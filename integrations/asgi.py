@@ -15,11 +15,11 @@ import logging
 from collections.abc import Collection
 from typing import Final, Literal
 
-from meshsdk.call.effects import Deliver, Flow
+from meshsdk.call.effects import CallApp, Deliver, Flow
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Response
 from meshsdk.downstream.acceptor import Acceptor
-from meshsdk.downstream.asgi_exchange import InboundMesh, can_deny, delivered, refuse
+from meshsdk.downstream.asgi_exchange import InboundMesh, can_deny, delivered, refuse, settle
 from meshsdk.downstream.asgi_http import HttpExchange
 from meshsdk.downstream.asgi_scope import (
     AsgiApp,
@@ -119,7 +119,9 @@ class MeshMiddleware:
             return await refuse(scope, send, _FAILED)
         exchange = _exchange(flow, scope, receive, send, is_last=age == "last")
         try:
-            effect = await exchange.decide()
+            effect = next(flow)
+            if not isinstance(effect, (CallApp, Deliver)):
+                effect = await settle(flow, effect, exchange.body)
             if isinstance(effect, Deliver):
                 answer, new = delivered(effect), scope
             else:

@@ -125,10 +125,8 @@ def delivered(effect: CallApp | Deliver) -> Response:
 
 def app_response(status: int, message: Message) -> Response:
     """The answer that the application begins with this message."""
-    fields = cast("Iterable[RawPair]", message.get("headers") or ())
-    return Response(
-        status, Headers.from_raw([(name, value) for name, value in fields]), body=_APP_BODY
-    )
+    fields = list(cast("Iterable[RawPair]", message.get("headers") or ()))
+    return Response(status, Headers.from_raw(fields), _APP_BODY)
 
 
 def is_apps_own(response: Response) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, cast
 
-from meshsdk.call.effects import CallApp, Deliver, Flow
+from meshsdk.call.effects import Deliver, Effect, Flow
 from meshsdk.call.headers import RawPair
 from meshsdk.call.message import BodyEnd, Response
 from meshsdk.downstream.asgi_exchange import (
@@ -25,8 +25,17 @@ _CLOSE: Final = (b"connection", b"close")
 class HttpExchange:
     """From the flow's first effect to the end of the response body."""
 
-    __slots__ = ("_body", "_delivered", "_flow", "_has_trailers", "_is_last", "_is_muted",
-                 "_is_over", "_mesh", "_send", "_sent")  # fmt: skip
+    __slots__ = (
+        "_delivered",
+        "_flow",
+        "_has_trailers",
+        "_is_last",
+        "_is_muted",
+        "_is_over",
+        "_send",
+        "_sent",
+        "body",
+    )
 
     def __init__(
         self,
@@ -40,7 +49,7 @@ class HttpExchange:
         self._flow = flow
         self._send = send
         self._is_last = is_last
-        self._body = Body(receive)
+        self.body = Body(receive)
         self._sent = 0
         self._delivered = False
         self._has_trailers = False
@@ -51,14 +60,6 @@ class HttpExchange:
     def abandon(self, error: BaseException | None) -> None:
         """The check itself failed."""
         self._break_off(error)
-
-    async def decide(self) -> CallApp | Deliver:
-        """Whether the application may answer. Nothing was sent, and no body read, before."""
-        flow = self._flow
-        effect = next(flow)
-        if isinstance(effect, (CallApp, Deliver)):
-            return effect
-        return await settle(flow, effect, self._body)
 
     async def answer(self, response: Response) -> None:
         """Send the mesh's own answer, which the flow delivered."""
@@ -72,7 +73,7 @@ class HttpExchange:
     async def run(self, app: AsgiApp, scope: Scope) -> None:
         """Let the application answer; its exceptions pass through, once the flow knows of them."""
         try:
-            await app(scope, self._body.receive, self.send)
+            await app(scope, self.body.receive, self.send)
         except BaseException as error:
             self._break_off(error)
             raise
@@ -80,37 +81,46 @@ class HttpExchange:
 
     async def send(self, message: Message) -> None:
         """The application's `send`."""
-        match message["type"]:
-            case "http.response.body" if self._is_muted:
+        kind = message["type"]
+        if kind == "http.response.start" and not self._delivered:
+            response = app_response(cast("int", message["status"]), message)
+            effect = self._flow.send(response)
+            if self._is_last or not isinstance(effect, Deliver) or effect.outcome is not response:
+                await self._begin(message, response, effect)
                 return
-            case "http.response.body":
-                await self._send(message)
-                self._sent += len(cast("bytes", message.get("body") or b""))
-                if not message.get("more_body") and not self._has_trailers:
-                    self._finish(self._sent)
-            case "http.response.start" if not self._delivered:
-                await self._begin(message)
-            case "http.response.trailers" if not self._is_muted:
-                await self._send(message)
-                if not message.get("more_trailers"):
-                    self._finish(self._sent)
-            case "http.response.pathsend" | "http.response.zerocopysend" if not self._is_muted:
-                await self._send(message)
-                if not message.get("more_body") and not self._has_trailers:
-                    self._finish(self._sent)
-            case _ if not self._is_muted:
-                await self._send(message)
-            case _:
-                return
+            self._delivered = True
+            self._has_trailers = "trailers" in message and bool(message["trailers"])
+            await self._send(message)
+        elif self._is_muted:
+            return
+        elif kind == "http.response.body":
+            await self._send(message)
+            body = message.get("body")
+            if body:
+                self._sent += len(cast("bytes", body))
+            if not message.get("more_body") and not self._has_trailers:
+                self._finish()
+        else:
+            await self._send_other(kind, message)
 
-    async def _begin(self, message: Message) -> None:
-        sent = app_response(cast("int", message["status"]), message)
-        effect = self._flow.send(sent)
+    async def _send_other(self, kind: object, message: Message) -> None:
+        await self._send(message)
+        match kind:
+            case "http.response.trailers" if not message.get("more_trailers"):
+                self._finish()
+            case "http.response.pathsend" | "http.response.zerocopysend":
+                if not message.get("more_body") and not self._has_trailers:
+                    self._finish()
+            case _:
+                pass
+
+    async def _begin(self, message: Message, sent: Response, effect: Effect) -> None:
+        """Begin an answer that is not just what the application sent."""
         if not isinstance(effect, Deliver):
-            effect = await settle(self._flow, effect, self._body)
+            effect = await settle(self._flow, effect, self.body)
         response = delivered(effect)
         self._delivered = True
-        if not is_apps_own(response):
+        if response is not sent and not is_apps_own(response):
             self._is_muted = True
             await self._send_whole(response)
             return
@@ -124,7 +134,8 @@ class HttpExchange:
         start, body = local_messages(response)
         await self._send(self._start(start))
         await self._send(body)
-        self._finish(len(cast("bytes", body["body"])))
+        self._sent = len(cast("bytes", body["body"]))
+        self._finish()
 
     def _start(self, message: Message) -> Message:
         if self._is_last:
@@ -133,10 +144,10 @@ class HttpExchange:
             return {**message, "headers": [*others, _CLOSE]}
         return message
 
-    def _finish(self, sent: int) -> None:
+    def _finish(self) -> None:
         if not self._is_over:
             self._is_over = True
-            complete(self._flow, BodyEnd(sent, self._body.received))
+            complete(self._flow, BodyEnd(self._sent, self.body.received))
 
     def _break_off(self, error: BaseException | None) -> None:
         """The application is done; so is the flow, whole answer or not."""
@@ -144,6 +155,6 @@ class HttpExchange:
             return
         self._is_over = True
         if self._delivered:
-            complete(self._flow, broken_off(self._sent, self._body.received, error))
+            complete(self._flow, broken_off(self._sent, self.body.received, error))
         else:
             close(self._flow, error)

@@ -16,9 +16,9 @@ AsgiReceive: TypeAlias = Callable[[], Awaitable[Message]]
 AsgiSend: TypeAlias = Callable[[Message], Awaitable[None]]
 AsgiApp: TypeAlias = Callable[[Scope, AsgiReceive, AsgiSend], Awaitable[None]]
 
-# What a client says of its own certificate is nobody's identity (THREATS H11); `host` is a field
-# of the request itself.
-_NOT_FIELDS = frozenset({b"host", b"x-forwarded-client-cert", b"x_forwarded_client_cert"})
+_CLAIMS = frozenset({b"x-forwarded-client-cert", b"x_forwarded_client_cert"})
+_PERSISTENCE = frozenset({b"keep-alive", b"close"})
+_BINARY = frozenset({"2", "2.0", "3"})
 _JUDGED = "meshsdk.judged"
 _JUDGED_BY = ("method", "path", "raw_path", "query_string", "headers")
 _PLAIN = "/-._~!$&'()*+,;=:@"
@@ -26,33 +26,52 @@ _PLAIN = "/-._~!$&'()*+,;=:@"
 
 def request_of(scope: Scope, captured: Captured) -> Request:
     """The request as it came on the wire. PeerError where the scope does not tell how it came."""
-    raw: list[RawPair] = []
-    hosts: list[bytes] = []
-    has_length = has_coding = False
-    for name, value in cast("Iterable[RawPair]", scope["headers"]):
-        name = name.lower()
-        if name in _NOT_FIELDS:
-            if name == b"host":
-                hosts.append(value)
-            continue
-        if name == b"content-length":
-            has_length = value != b"0"
-        elif name == b"transfer-encoding":
-            has_coding = True
-        raw.append((name, value))
-    # Several are joined, as Envoy does; whether that may pass is the connection manager's affair.
-    authority = hosts[0] if len(hosts) == 1 else b",".join(hosts)
-    is_h2 = scope.get("http_version") in ("2", "2.0", "3")
-    method = scope.get("method", "GET")  # a websocket's handshake has none
+    raw = list(cast("Iterable[RawPair]", scope["headers"]))
+    names = [pair[0] for pair in raw]
+    together = b"\n".join(names)
+    if together != together.lower() or b"client" in together or not _are_tuples(raw):
+        raw, names = _without_claims(raw)
+    if b"connection" in names:
+        at = names.index(b"connection")
+        if raw[at][1].lower() in _PERSISTENCE:  # between the client and the server alone
+            del raw[at], names[at]
+    # Several hosts are joined, as Envoy does; whether that may pass is the connection manager's
+    # affair. A field of the request itself, `host` is none of its headers.
+    if names.count(b"host") == 1:
+        at = names.index(b"host")
+        host = raw.pop(at)[1]
+    else:
+        host = b",".join([value for name, value in raw if name == b"host"])
+        raw = [pair for pair in raw if pair[0] != b"host"]
+    is_h2 = scope["http_version"] in _BINARY
+    method = cast("str", scope.get("method", "GET"))  # a websocket's handshake has none
+    has_body = (
+        (b"content-length" in names and (b"content-length", b"0") not in raw)
+        or b"transfer-encoding" in names
+        or (is_h2 and method not in ("GET", "HEAD"))
+    )
     return Request(
-        cast("str", method),
-        authority.decode("latin-1").strip(" \t"),
+        method,
+        host.decode("latin-1").strip(" \t"),
         _path_of(scope, captured.root_path),
         Headers.from_raw(raw),
         "https" if captured.connection.transport_protocol == "tls" else "http",
         "h2" if is_h2 else "http1",
-        has_length or has_coding or (is_h2 and method not in ("GET", "HEAD")),
+        has_body,
     )
+
+
+def _are_tuples(raw: list[RawPair]) -> bool:
+    """Whether a server's pairs can be kept: some give lists, which it could change."""
+    return not raw or type(raw[0]) is tuple
+
+
+def _without_claims(raw: list[RawPair]) -> tuple[list[RawPair], list[bytes]]:
+    """Fields with names in lower case, as servers owe them, less what a client says of its own
+    certificate: that is nobody's identity (THREATS H11)."""
+    lowered = [(name.lower(), value) for name, value in raw]
+    kept = [pair for pair in lowered if pair[0] not in _CLAIMS]
+    return kept, [name for name, _ in kept]
 
 
 def _path_of(scope: Scope, prefix: str) -> str:
@@ -97,10 +116,11 @@ def app_scope(
     """
     new = dict(scope)
     new[_JUDGED] = mesh
-    headers = list(request.headers.raw())
+    fields = request.headers.raw()
     if request.authority:
-        headers.insert(0, (b"host", request.authority.encode("latin-1")))
-    new["headers"] = headers
+        new["headers"] = [(b"host", request.authority.encode("latin-1")), *fields]
+    else:
+        new["headers"] = list(fields)
     if request.path is not asked.path and request.path != asked.path:
         _set_path(new, request.path, captured.root_path)
     if request.method != asked.method:

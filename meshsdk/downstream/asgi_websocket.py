@@ -2,7 +2,7 @@
 
 from typing import Final, cast
 
-from meshsdk.call.effects import CallApp, Deliver, Flow
+from meshsdk.call.effects import Flow
 from meshsdk.call.message import BodyEnd, Response
 from meshsdk.downstream.asgi_exchange import (
     DENIAL,
@@ -36,7 +36,7 @@ class WebsocketExchange:
         self._flow = flow
         self._send = send
         self._can_answer = can_answer
-        self._body = Body(receive)
+        self.body = Body(receive)
         self._sent = 0
         self._delivered = False
         self._is_muted = False
@@ -45,10 +45,6 @@ class WebsocketExchange:
     def abandon(self, error: BaseException | None) -> None:
         """The check itself failed."""
         self._break_off(error)
-
-    async def decide(self) -> CallApp | Deliver:
-        """Whether the application may answer."""
-        return await settle(self._flow, next(self._flow), self._body)
 
     async def answer(self, response: Response) -> None:
         """Refuse the handshake with the mesh's own answer, which the flow delivered."""
@@ -70,7 +66,7 @@ class WebsocketExchange:
     async def run(self, app: AsgiApp, scope: Scope) -> None:
         """Let the application answer, and then speak for as long as it likes."""
         try:
-            await app(scope, self._body.receive, self.send)
+            await app(scope, self.body.receive, self.send)
         except BaseException as error:
             self._break_off(error)
             raise
@@ -100,7 +96,7 @@ class WebsocketExchange:
 
     async def _begin(self, status: int, message: Message) -> None:
         sent = app_response(status, message)
-        effect = await settle(self._flow, self._flow.send(sent), self._body)
+        effect = await settle(self._flow, self._flow.send(sent), self.body)
         response = delivered(effect)
         self._delivered = True
         if not is_apps_own(response) or (status == _SWITCHING and response.status != status):
@@ -117,13 +113,13 @@ class WebsocketExchange:
     def _finish(self) -> None:
         if not self._is_over:
             self._is_over = True
-            complete(self._flow, BodyEnd(self._sent, self._body.received))
+            complete(self._flow, BodyEnd(self._sent, self.body.received))
 
     def _break_off(self, error: BaseException | None) -> None:
         if self._is_over:
             return
         self._is_over = True
         if self._delivered:
-            complete(self._flow, broken_off(self._sent, self._body.received, error))
+            complete(self._flow, broken_off(self._sent, self.body.received, error))
         else:
             close(self._flow, error)

@@ -77,6 +77,23 @@ def test_what_a_client_says_of_its_certificate_never_passes(name: bytes) -> None
     assert app.scope["headers"] == [(b"host", b"payment.shop")]
 
 
+def test_pairs_that_the_server_could_change_are_not_kept() -> None:
+    pairs = [[b"host", b"payment.shop"], [b"x-role", b"guest"]]
+
+    _, app, mesh = serve(scope_of("/", extra={"headers": pairs}))
+    pairs[1][1] = b"admin"
+
+    assert mesh.requests[0].headers.get("x-role") == "guest"
+    assert app.scope["headers"] == [(b"host", b"payment.shop"), (b"x-role", b"guest")]
+
+
+@pytest.mark.parametrize(("value", "kept"), [(b"keep-alive", False), (b"x-role", True)])
+def test_only_what_nominates_fields_is_kept_of_connection(value: bytes, kept: bool) -> None:
+    _, _, mesh = serve(scope_of("/", (b"connection", value)))
+
+    assert ("connection" in mesh.requests[0].headers) is kept
+
+
 def test_two_hosts_are_one_authority_that_no_grammar_allows() -> None:
     _, _, mesh = serve(scope_of("/", (b"Host", b"secret.test")))
 
