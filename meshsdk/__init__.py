@@ -20,7 +20,7 @@ _HOMES = {
     "NotReadyError": "meshsdk.errors",
 }
 
-__all__ = [  # noqa: F822 - given by __getattr__
+__all__ = [
     "ConfigError",
     "IdentityError",
     "Mesh",

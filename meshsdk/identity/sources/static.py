@@ -5,13 +5,14 @@ from typing import Final
 from meshsdk.clock import Clock
 from meshsdk.identity.x509_context import NO_IDENTITY, IdentityStatus, X509Context
 
+_INTERVAL: Final = 30.0
+
 
 class StaticSource:
     """Material given by value; what can change is that it expires."""
 
-    interval: Final = 30.0
-
     def __init__(self, context: X509Context, clock: Clock) -> None:
+        self.interval = _INTERVAL
         self._status = NO_IDENTITY.received(context)
         self._clock = clock
 
