@@ -211,9 +211,11 @@ class Capture:
         if isinstance(factory, _Factory):
             return False
         if sock is not None:
-            if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            # Not by its family: uvicorn calls every inherited socket a unix one.
+            address = address_of(sock.getsockname())
+            if address.host.startswith("/") or not address.port:
                 return False
-            port = cast("tuple[str, int]", sock.getsockname())[1]
+            port = address.port
         return self._ports is None or port in self._ports
 
 
