@@ -166,7 +166,9 @@ def _node(reader: Reader | None) -> Node:
         id=reader.string("id"),
         cluster=reader.string("cluster"),
         metadata=metadata,
-        locality={} if locality is None else {p: locality.string(p) for p in places if locality.has(p)},
+        locality={}
+        if locality is None
+        else {p: locality.string(p) for p in places if locality.has(p)},
     )
 
 
@@ -254,7 +256,9 @@ def _istio_files(env: Mapping[str, str]) -> CertificateFiles | None:
         folder = _WORKLOAD_FILES
     if not folder:
         return None
-    return CertificateFiles(f"{folder}/cert-chain.pem", f"{folder}/key.pem", f"{folder}/root-cert.pem")
+    return CertificateFiles(
+        f"{folder}/cert-chain.pem", f"{folder}/key.pem", f"{folder}/root-cert.pem"
+    )
 
 
 def _json_object(text: str, origin: str) -> dict[str, object]:
