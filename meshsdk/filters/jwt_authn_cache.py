@@ -19,13 +19,13 @@ class Verified:
     provider: Provider
     jwks: Jwks
     """The set whose key signed it: another set in force, another verdict."""
-    added: tuple[Pair, ...]
+    added: tuple[Pair, ...] = field(repr=False)
     """Header fields."""
     bad_header: str
     """One of them that would hold control characters; empty: none would."""
     has_claims: bool
     """Whether a claim is among them."""
-    published: tuple[tuple[str, Json], ...]
+    published: tuple[tuple[str, Json], ...] = field(repr=False)
     """Dynamic metadata."""
 
 

@@ -4,7 +4,7 @@ Nothing here decides whom a token is for: issuers, audiences and policy are the 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from meshsdk.identity import jwt_base64
@@ -30,20 +30,21 @@ class Refused:
 class Token:
     """A token that is well formed; whether it is true is for `verify` to say."""
 
-    header: Mapping[str, Json]
-    payload: Mapping[str, Json]
+    header: Mapping[str, Json] = field(repr=False)
+    payload: Mapping[str, Json] = field(repr=False)
+    """Like all that could be replayed or is private, not shown."""
     alg: str
     kid: str
     issuer: str
-    subject: str
+    subject: str = field(repr=False)
     audiences: tuple[str, ...]
     expiry: int
     """Seconds since the epoch; 0: never."""
     not_before: int
-    payload_text: str
+    payload_text: str = field(repr=False)
     """The payload as it came, base64url."""
-    signed: bytes
-    signature: bytes
+    signed: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
 
 
 def parse(text: str, rules: Rules) -> Token | Refused:

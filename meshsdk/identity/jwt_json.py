@@ -81,6 +81,7 @@ _LITERALS: Final[Mapping[str, bool | None]] = {"true": True, "false": False, "nu
 _ESCAPES: Final = {
     "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "\\": "\\", "/": "/", '"': '"', "'": "'",
 }  # fmt: skip
+_PLAIN: Final = {'"': re.compile(r'[^"\\]*'), "'": re.compile(r"[^'\\]*")}
 _UNICODE: Final = re.compile(r"[0-9A-Fa-f]{4}")
 
 
@@ -171,13 +172,17 @@ class _Parser:
         self.at += 1
         parts: list[str] = []
         while True:
-            character = self.text[self.at : self.at + 1]
-            if not character:
-                raise _BadJsonError("a string has no end")
-            self.at += 1
-            if character == quote:
-                return "".join(parts)
-            parts.append(self.escaped() if character == "\\" else character)
+            plain = _PLAIN[quote].match(self.text, self.at)
+            assert plain is not None
+            parts.append(plain[0])
+            self.at = plain.end() + 1
+            match self.text[plain.end() : self.at]:
+                case "":
+                    raise _BadJsonError("a string has no end")
+                case "\\":
+                    parts.append(self.escaped())
+                case _:
+                    return "".join(parts)
 
     def escaped(self) -> str:
         character = self.text[self.at : self.at + 1]

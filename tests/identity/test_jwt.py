@@ -22,6 +22,7 @@ RSA = rsa.generate_private_key(65537, 2048)
 CURVES = {"256": ec.SECP256R1(), "384": ec.SECP384R1(), "512": ec.SECP521R1()}
 NAMES = {"256": "P-256", "384": "P-384", "512": "P-521"}
 EC = {size: ec.generate_private_key(curve) for size, curve in CURVES.items()}
+HS256_HEADER = jwt_base64.encode(b'{"alg":"HS256"}')
 ED = ed25519.Ed25519PrivateKey.generate()
 
 
@@ -198,3 +199,18 @@ def test_a_claim_is_printed_as_protobuf_prints_it() -> None:
     assert claim is not None
 
     assert to_json(claim) == '{"a":[1,1e+21,0.1,null,true],"\\u003c\\u2028":"\u00e9"}'
+
+
+def test_a_token_shows_nothing_that_could_be_replayed() -> None:
+    text = jwt_base64.encode(b'{"sub":"alice"}')
+    token = parse(HS256_HEADER + f".{text}.QQ", "envoy")
+
+    assert isinstance(token, Token)
+    assert "alice" not in repr(token)
+    assert text not in repr(token)
+
+
+def test_long_text_that_only_our_own_parser_reads_is_read_in_runs() -> None:
+    long = "{" * 100_000
+
+    assert parse_object(json.dumps({"a": long}).encode()) == {"a": long}
