@@ -50,6 +50,10 @@ _NOT_CAPTURED: Final = (
     "connections of this server were not captured: their requests have no principal, and are refused"
     " where the mesh is STRICT. Run the server with lifespan on, or by meshsdk.integrations.uvicorn"
 )
+_NOT_READY: Final = (
+    "the mesh has no complete configuration or no SVID after %s s: the server listens, and closes"
+    " each connection until it has"
+)
 _TWICE: Final = "MeshMiddleware wraps this application twice: the inner one judges nothing"
 _NOT_OUTERMOST: Final = (
     "MeshMiddleware is not the outermost layer: something before it has changed the request that it"
@@ -68,14 +72,18 @@ class MeshMiddleware:
         mesh: InboundMesh | None = None,
         *,
         ports: Collection[int] | None = None,
+        ready_timeout: float | None = 15.0,
     ) -> None:
         """`mesh` None: the process-wide `Mesh.connect()`, made at its first use in each process.
 
         `ports`: which of this event loop's later servers are the mesh's; None: all of them.
+        `ready_timeout`: seconds that a server waits for its first configuration and SVID before
+        it listens, as it could only close connections until then; None: without bound.
         """
         self.app = app
         self._mesh = mesh
         self._ports = ports
+        self._ready_timeout = ready_timeout
         self._warned: set[str] = set()
 
     @property
@@ -175,6 +183,7 @@ class MeshMiddleware:
             match message["type"]:
                 case "lifespan.startup.complete":
                     capture = self._install(acceptor)
+                    await self.until_ready()
                 case "lifespan.startup.failed":
                     has_failed = True
                 case "lifespan.shutdown.complete" | "lifespan.shutdown.failed" if capture:
@@ -189,6 +198,11 @@ class MeshMiddleware:
             # An application that knows no lifespan raises or returns: the server goes on.
             if capture is None and not has_failed:
                 self._install(acceptor)
+
+    async def until_ready(self) -> None:
+        """Wait until the mesh is ready, for `ready_timeout` seconds at most."""
+        if not await self.mesh.aready(self._ready_timeout):
+            _LOG.warning(_NOT_READY, self._ready_timeout)
 
     def _install(self, acceptor: Acceptor) -> Capture | None:
         try:

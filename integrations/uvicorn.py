@@ -70,6 +70,7 @@ class Server(uvicorn.Server):
             raise UsageError("Server needs a Config of meshsdk.integrations.uvicorn")
         mesh = self.config.in_mesh.mesh
         mesh.start()
+        await self.config.in_mesh.until_ready()
         capture = install(asyncio.get_running_loop(), mesh.server_connections)
         try:
             await super().startup(sockets)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 from meshsdk.cli.coverage_tables import all_tables  # noqa: E402
 from meshsdk.config.extension import Extension  # noqa: E402
 from meshsdk.config.fields import Field, MessageTable, Use  # noqa: E402
-from meshsdk.filters import HTTP_FILTERS, NETWORK_FILTERS, skipped  # noqa: E402
+from meshsdk.filters import HTTP_FILTERS, NETWORK_FILTERS  # noqa: E402
 from meshsdk.lb_policies import LB_POLICIES  # noqa: E402
 from meshsdk.resources import RESOURCE_TYPES  # noqa: E402
 from meshsdk.resources.skipped_filters import HTTP, NETWORK  # noqa: E402
@@ -80,9 +80,7 @@ def _lines() -> Iterator[str]:
 
 def _extension(kind: str, extension: Extension) -> str:
     urls = "<br>".join(f"`{full_name(url)}`" for url in extension.type_urls)
-    empty = any(extension is one for one in (skipped.FAULT, skipped.CORS))
-    note = " (only without fields, as istiod sends it)" if empty else ""
-    return f"| {kind} | `{extension.name}`{note} | {urls} |"
+    return f"| {kind} | `{extension.name}` | {urls} |"
 
 
 def _reachable(message: str, seen: set[str]) -> Iterator[MessageTable]:

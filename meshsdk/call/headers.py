@@ -142,7 +142,7 @@ class Headers:
         # Looking up goes on where it was: the next reader pays nothing.
         kept._index = index = index.copy()
         for name in gone:
-            del index[name]
+            index.pop(name, None)  # a name may be asked for twice
         return kept
 
     def plus(self, pairs: Iterable[Pair]) -> "Headers":

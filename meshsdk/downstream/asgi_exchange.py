@@ -46,6 +46,10 @@ class InboundMesh(Protocol):
         """Start what keeps the plan fresh; again is nothing."""
         ...
 
+    async def aready(self, timeout: float | None, /) -> bool:  # noqa: ASYNC109 - of the wait
+        """Whether the mesh is ready, after `timeout` seconds at most."""
+        ...
+
     def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
         """The flow of one request."""
         ...

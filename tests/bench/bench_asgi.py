@@ -44,6 +44,9 @@ class _Trivial:
     def start(self) -> None:
         pass
 
+    async def aready(self, _timeout: float | None, /) -> bool:
+        return True
+
     def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
         if self._adds:
             request.headers.get("x-tenant")

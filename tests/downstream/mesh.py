@@ -94,9 +94,16 @@ class FakeMesh:
     connections: list[Connection] = field(default_factory=list[Connection])
     ends: list[BodyEnd | str] = field(default_factory=list[BodyEnd | str])
     starts: int = 0
+    becomes_ready: bool = True
+    """Whether it is ready in the time that it is given."""
+    waits: list[float | None] = field(default_factory=list[float | None])
 
     def start(self) -> None:
         self.starts += 1
+
+    async def aready(self, timeout: float | None, /) -> bool:  # noqa: ASYNC109 - as a mesh has it
+        self.waits.append(timeout)
+        return self.becomes_ready
 
     def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
         self.requests.append(request)

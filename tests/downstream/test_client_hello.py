@@ -79,6 +79,10 @@ def test_one_byte_records_are_too_many() -> None:
         read_client_hello(in_records(HELLO, 1))
 
 
+def _name(value: object) -> str:
+    return value if isinstance(value, str) else "hello"  # its bytes are random
+
+
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
@@ -104,6 +108,7 @@ def test_one_byte_records_are_too_many() -> None:
         (message((16, b"\0\3\5h2")), "longer than what holds it"),
         (message((16, alpn_of(b"h2")[1] + b"x")), "after the ALPN list"),
     ],
+    ids=_name,
 )
 def test_a_malformed_hello_is_refused(data: bytes, problem: str) -> None:
     with pytest.raises(PeerError, match=problem):

@@ -634,6 +634,28 @@ def test_servers_are_captured_from_the_end_of_startup_to_shutdown() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("becomes_ready", [True, False])
+def test_a_server_listens_once_the_mesh_is_ready_or_its_time_is_up(
+    becomes_ready: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answer(scope: Scope, receive: AsgiReceive, send: AsgiSend) -> None:
+        await receive()
+        assert mesh.waits == []
+        await send({"type": "lifespan.startup.complete"})
+        assert mesh.waits == [15.0]
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    mesh = mesh_of()
+    mesh.becomes_ready = becomes_ready
+
+    sent, is_captured = asyncio.run(lifespan(App(answer), mesh))
+
+    assert is_captured
+    assert len(sent) == 2
+    assert ("no SVID after 15.0 s" in caplog.text) is not becomes_ready
+
+
 def test_an_application_without_lifespan_is_captured_all_the_same() -> None:
     async def answer(scope: Scope, receive: AsgiReceive, send: AsgiSend) -> None:
         raise ValueError("only http")
