@@ -17,9 +17,11 @@ from meshsdk.integrations.httpx_api import (
     sync_extensions,
     sync_source,
 )
+from meshsdk.upstream.aio import AnyPools
 from meshsdk.upstream.async_calls import AsyncBody, AsyncCall
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.calls import Membership
+from meshsdk.upstream.sync import SyncUpstream
 from meshsdk.upstream.sync_calls import SyncBody, SyncCall
 
 __all__ = ["AsyncMeshTransport", "MeshTransport"]
@@ -56,6 +58,7 @@ class MeshTransport(httpx2.BaseTransport):
     ) -> None:
         make = partial(httpx2.create_ssl_context, verify=verify, cert=cert, trust_env=trust_env)
         self._settings = Settings(mesh, local_replies, _ERRORS, make)
+        self._upstream: SyncUpstream | None = None
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """As httpx2.BaseTransport."""
@@ -68,9 +71,10 @@ class MeshTransport(httpx2.BaseTransport):
             wanted = settings.wanted(
                 request.method, request.url, request.headers, body, request.extensions
             )
-            mesh = settings.mesh
-            mesh.sync_upstream.users.add(self)
-            call = SyncCall(mesh, wanted)
+            call = SyncCall(settings.mesh, wanted)
+            if call.upstream is not self._upstream:
+                self._upstream = call.upstream
+                call.upstream.users.add(self)
             outcome = call.run()
         except Exception as error:
             _ERRORS.reraise(error)
@@ -79,19 +83,15 @@ class MeshTransport(httpx2.BaseTransport):
         return self._response(call, outcome)
 
     def _response(self, call: SyncCall, response: Response) -> httpx2.Response:
-        content = response.body
-        stream: httpx2.SyncByteStream
-        if isinstance(content, bytes):
-            call.ended(len(content))
+        extensions = sync_extensions(call, response)
+        content = call.take_whole(response)
+        if content is None:
+            stream: httpx2.SyncByteStream = _Stream(SyncBody(call, response))
+        else:
             self._settings.refuse(response, call.context)
             stream = httpx2.ByteStream(content)
-        else:
-            stream = _Stream(SyncBody(call, response))
         return httpx2.Response(
-            response.status,
-            headers=response.headers.raw(),
-            stream=stream,
-            extensions=sync_extensions(call, response),
+            response.status, headers=response.headers.raw(), stream=stream, extensions=extensions
         )
 
     def close(self) -> None:
@@ -114,6 +114,7 @@ class AsyncMeshTransport(httpx2.AsyncBaseTransport):
     ) -> None:
         make = partial(httpx2.create_ssl_context, verify=verify, cert=cert, trust_env=trust_env)
         self._settings = Settings(mesh, local_replies, _ERRORS, make)
+        self._pools: AnyPools | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """As httpx2.AsyncBaseTransport."""
@@ -127,7 +128,9 @@ class AsyncMeshTransport(httpx2.AsyncBaseTransport):
                 request.method, request.url, request.headers, body, request.extensions
             )
             call = AsyncCall(settings.mesh, wanted)
-            call.pools.users.add(self)
+            if call.pools is not self._pools:
+                self._pools = call.pools
+                call.pools.users.add(self)
             outcome = await call.run()
         except Exception as error:
             _ERRORS.reraise(error)
@@ -136,19 +139,15 @@ class AsyncMeshTransport(httpx2.AsyncBaseTransport):
         return self._response(call, outcome)
 
     def _response(self, call: AsyncCall, response: Response) -> httpx2.Response:
-        content = response.body
-        stream: httpx2.AsyncByteStream
-        if isinstance(content, bytes):
-            call.ended(len(content))
+        extensions = async_extensions(call, response)
+        content = call.take_whole(response)
+        if content is None:
+            stream: httpx2.AsyncByteStream = _AsyncStream(AsyncBody(call, response))
+        else:
             self._settings.refuse(response, call.context)
             stream = httpx2.ByteStream(content)
-        else:
-            stream = _AsyncStream(AsyncBody(call, response))
         return httpx2.Response(
-            response.status,
-            headers=response.headers.raw(),
-            stream=stream,
-            extensions=async_extensions(call, response),
+            response.status, headers=response.headers.raw(), stream=stream, extensions=extensions
         )
 
     async def aclose(self) -> None:

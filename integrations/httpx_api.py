@@ -6,6 +6,7 @@ Neither library is imported here; each has a file of its own that names its clas
 import ssl
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NoReturn, Protocol, cast
 
 from meshsdk.call.context import CallContext
@@ -27,6 +28,7 @@ from meshsdk.upstream.timeouts import UNBOUNDED, CallerTimedOut, CallerTimeouts,
 
 LocalReplies = Literal["response", "raise"]
 Cert = str | tuple[str, str] | tuple[str, str, str] | None
+_CACHED = 1024
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -131,6 +133,7 @@ class Settings:
         self.errors = errors
         self._make_context = make_context
         self._context: ssl.SSLContext | None = None
+        self._places: dict[tuple[str, bytes, object], tuple[Target, Origin]] = {}
 
     @property
     def mesh(self) -> Membership:
@@ -169,13 +172,11 @@ class Settings:
         extensions: Mapping[str, object],
     ) -> Wanted:
         """The call for a request of the library."""
-        scheme = url.scheme
-        if scheme not in _PORTS:
-            raise self.errors.unsupported_protocol(
-                f"Request URL has an unsupported protocol '{scheme}://'."
-            )
-        host = url.raw_host.decode("ascii")
-        port = url.port or _PORTS[scheme]
+        scheme, netloc = url.scheme, url.netloc
+        sni = extensions.get("sni_hostname")
+        place = self._places.get((scheme, netloc, sni))
+        if place is None:
+            place = self._place(url, sni)
         raw = fields.raw
         authority = b""
         others: list[RawPair] = []
@@ -186,34 +187,40 @@ class Settings:
                 others.append(pair)
         request = Request(
             method,
-            (authority or url.netloc).decode("latin-1"),
+            (authority or netloc).decode("latin-1"),
             url.raw_path.decode("latin-1"),
             Headers.from_raw(others),
             scheme,
             has_body=body.length != 0,
         )
-        timeouts = extensions.get("timeout")
         return Wanted(
             request,
-            *self._where(scheme, host, port, extensions),
+            *place,
             raw,
             body,
-            UNBOUNDED
-            if timeouts is None
-            else _timeouts(cast("Mapping[str, float | None]", timeouts)),
+            _limits(extensions),
         )
 
-    def _where(
-        self, scheme: str, host: str, port: int, extensions: Mapping[str, object]
-    ) -> tuple[Target, Origin]:
+    def _place(self, url: Url, sni: object) -> tuple[Target, Origin]:
+        """Where the application's own client would connect, kept for its next request."""
+        scheme = url.scheme
+        if scheme not in _PORTS:
+            raise self.errors.unsupported_protocol(
+                f"Request URL has an unsupported protocol '{scheme}://'."
+            )
+        host, port = url.raw_host.decode("ascii"), url.port or _PORTS[scheme]
         if scheme == "http":
-            return Target(host, port), Origin(host, port)
-        name = extensions.get("sni_hostname") or host
-        assert isinstance(name, str)
-        return (
-            Target(host, port, tls=True, server_name=name),
-            Origin(host, port, self.context, name),
-        )
+            place = Target(host, port), Origin(host, port)
+        else:
+            name = sni if isinstance(sni, str) else host
+            place = (
+                Target(host, port, tls=True, server_name=name),
+                Origin(host, port, self.context, name),
+            )
+        if len(self._places) >= _CACHED:
+            self._places.clear()
+        self._places[scheme, url.netloc, sni] = place
+        return place
 
     # -- out --------------------------------------------------------------------------------
 
@@ -247,9 +254,19 @@ _FAILED: Mapping[str, str] = {
 """The exception for a local reply, by its response flag. Other flags are answers of a policy."""
 
 
-def _timeouts(given: Mapping[str, float | None]) -> CallerTimeouts:
-    get = given.get
-    return CallerTimeouts(get("connect"), get("read"), get("write"), get("pool"))
+def _limits(extensions: Mapping[str, object]) -> CallerTimeouts:
+    given = extensions.get("timeout")
+    if given is None:
+        return UNBOUNDED
+    get = cast("Mapping[str, float | None]", given).get
+    return _timeouts(get("connect"), get("read"), get("write"), get("pool"))
+
+
+@lru_cache(maxsize=256)
+def _timeouts(
+    connect: float | None, read: float | None, write: float | None, pool: float | None
+) -> CallerTimeouts:
+    return CallerTimeouts(connect, read, write, pool)
 
 
 def facts(context: CallContext | None) -> dict[str, object]:

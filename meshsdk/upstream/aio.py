@@ -56,6 +56,11 @@ class AsyncUpstream:
             self._of_runs.add(found)
             return found
 
+    @property
+    def loops(self) -> int:
+        """Event loops of asyncio that have pools."""
+        return len(self._by_loop)
+
     def close(self) -> None:
         """Close idle connections; those in use end with their calls. Any thread."""
         for loop, pools in list(self._by_loop.items()):

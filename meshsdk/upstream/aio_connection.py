@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from typing import cast
 
 from meshsdk.upstream.connection import Lease
 from meshsdk.upstream.http1 import HIGH_WATER, Http1
@@ -11,10 +12,11 @@ from meshsdk.upstream.steps import NotSentError
 from meshsdk.upstream.tls import Layer
 
 
-class AioConnection(asyncio.Protocol):
+class AioConnection(asyncio.BufferedProtocol):
     """Implements `Connection`. TLS is spoken here, not by the loop: one callback per read."""
 
     __slots__ = (
+        "_buffer",
         "_handshake",
         "_is_full",
         "_is_lost",
@@ -30,8 +32,16 @@ class AioConnection(asyncio.Protocol):
         "on_lost",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, layer: Layer | None, lease: Lease) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        buffer: memoryview,
+        layer: Layer | None,
+        lease: Lease,
+    ) -> None:
+        """`buffer` may be shared by all connections of a loop: what comes is used at once."""
         self._loop = loop
+        self._buffer = buffer
         self._transport: asyncio.Transport | None = None
         self._is_lost = False
         self._is_full = False
@@ -71,14 +81,18 @@ class AioConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = stream = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         if self.layer is not None:
             self.layer.start()
-            transport.write(self.layer.outgoing())
+            stream.write(self.layer.outgoing())
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the loop puts what comes; it calls `buffer_updated` before it reads again."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Octets came."""
+        data = self._buffer[:nbytes].tobytes()
         layer, http = self.layer, self.http
         if layer is not None:
             try:

@@ -16,6 +16,9 @@ from meshsdk.upstream.pool import HostPool
 from meshsdk.upstream.sync_connection import set_options
 from meshsdk.upstream.tls import ClientContexts
 
+_BUFFER = 256 * 1024
+"""Octets read at once: asyncio's own figure."""
+
 
 class AioPools(AsyncPools[AioConnection]):
     """Pools of one event loop."""
@@ -29,6 +32,7 @@ class AioPools(AsyncPools[AioConnection]):
     ) -> None:
         super().__init__(tls, addresses, clock)
         self._loop = loop
+        self._buffer = memoryview(bytearray(_BUFFER))
         self._shadows: set[asyncio.Task[None]] = set()
 
     # -- performing steps -------------------------------------------------------------------
@@ -47,7 +51,7 @@ class AioPools(AsyncPools[AioConnection]):
                 return self._park(pool, timeout, first)
 
     async def _connect(self, pool: HostPool[AioConnection], within: float | None) -> AioConnection:
-        connection = AioConnection(self._loop, self.layer(pool), self.lease(pool))
+        connection = AioConnection(self._loop, self._buffer, self.layer(pool), self.lease(pool))
         address = self.addresses.dial(pool.address)
         try:
             async with asyncio.timeout(within):

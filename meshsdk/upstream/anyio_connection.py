@@ -1,7 +1,8 @@
-"""One connection over an anyio stream: plainer than asyncio's own, and all that trio needs."""
+"""One connection that waits through anyio: plainer than asyncio's own, and all that trio needs."""
 
 import select
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import anyio
@@ -9,6 +10,7 @@ from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
 
 from meshsdk.upstream.connection import Lease
 from meshsdk.upstream.http1 import Http1
+from meshsdk.upstream.steps import NotSentError
 from meshsdk.upstream.tls import Layer
 
 _READ = 65536
@@ -20,7 +22,7 @@ class AnyioConnection:
     __slots__ = ("_poll", "_socket", "_stream", "http", "layer", "lease")
 
     def __init__(self, stream: SocketStream | UNIXSocketStream, lease: Lease) -> None:
-        self._stream = stream
+        self._stream = stream  # it owns the socket
         self._socket: socket.socket = stream.extra(  # noqa: S610 - not Django's
             SocketAttribute.raw_socket
         )
@@ -32,7 +34,7 @@ class AnyioConnection:
 
     @property
     def socket(self) -> socket.socket:
-        """The socket under the stream."""
+        """The socket under the stream; it never blocks."""
         return self._socket
 
     def is_alive(self) -> bool:
@@ -40,7 +42,7 @@ class AnyioConnection:
         return not self._poll.poll(0)
 
     def close(self) -> None:
-        """Close at once; no task waits on the stream when this is called."""
+        """Close at once; no task waits on the socket when this is called."""
         self.http.close()
         with suppress(OSError):
             self._socket.close()
@@ -56,15 +58,14 @@ class AnyioConnection:
                 if not data:
                     raise ConnectionResetError("the peer closed the connection in the handshake")
                 layer.receive(data)
-        finally:
-            last = layer.outgoing()
-            if last:
-                with suppress(OSError):
-                    # Also what explains a refusal to the peer.
-                    self._socket.send(last)
+            await self._send(layer.outgoing())
+        except OSError:
+            with suppress(OSError):
+                self._socket.send(layer.outgoing())  # what explains a refusal to the peer
+            raise
 
     async def write(self, data: bytes, within: float | None, *, watch: bool = False) -> None:
-        """Send it all; `watch`: let in what the peer has sent meanwhile."""
+        """Send it all, but stop where the answer is complete before."""
         layer = self.layer
         with anyio.fail_after(within):
             await self._send(data if layer is None else layer.send(data))
@@ -91,21 +92,48 @@ class AnyioConnection:
         elif answer:
             await self._send(answer)
 
+    async def _recv(self) -> bytes:
+        while True:
+            try:
+                return self._socket.recv(_READ)
+            except BlockingIOError:
+                await anyio.wait_readable(self._socket)
+
     async def _send(self, data: bytes) -> None:
         if not data:
             return
         try:
-            await self._stream.send(data)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise ConnectionResetError(str(error.__cause__ or error)) from error
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise NotSentError(*error.args) from error
+        if sent < len(data):
+            await self._send_rest(memoryview(data)[sent:])
 
-    async def _recv(self) -> bytes:
-        try:
-            return await self._stream.receive(_READ)
-        except anyio.EndOfStream:
-            return b""
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
-            raise ConnectionResetError(str(error.__cause__ or error)) from error
+    async def _send_rest(self, data: memoryview) -> None:
+        """The socket is full: let the answer in meanwhile, which may say that it is enough."""
+        while data:
+            await self._until_ready()
+            if not self.http.is_idle and self._poll.poll(0):
+                await self.receive(None)
+                if self.http.is_complete or self.http.failure is not None:
+                    self.http.can_reuse = False
+                    return
+            with suppress(BlockingIOError):
+                data = data[self._socket.send(data) :]
+
+    async def _until_ready(self) -> None:
+        """Until the socket takes octets, or has some of an answer."""
+        async with anyio.create_task_group() as group:
+
+            async def until(ready: Callable[[socket.socket], Awaitable[None]]) -> None:
+                await ready(self._socket)
+                group.cancel_scope.cancel()
+
+            if not self.http.is_idle:
+                group.start_soon(until, anyio.wait_readable)
+            await until(anyio.wait_writable)
 
 
 async def open_stream(host: str, port: int) -> SocketStream | UNIXSocketStream:

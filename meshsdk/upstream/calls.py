@@ -114,6 +114,19 @@ class Call:
             exchange.abandon()
         self.flow.close()
 
+    def take_whole(self, response: Response) -> bytes | None:
+        """The whole body, where it is here already: then the call has ended. None: stream it."""
+        body = response.body
+        if isinstance(body, bytes):
+            self.ended(len(body))
+            return body
+        whole = body.take_whole() if isinstance(body, Exchange) else None
+        if whole is None:
+            return None
+        data, trailers = whole
+        self.ended(len(data), trailers)
+        return data
+
     def ended(
         self, sent: int, trailers: list[RawPair] | None = None, reset: Reset | None = None
     ) -> None:

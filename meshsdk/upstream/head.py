@@ -74,6 +74,7 @@ def request_head(request: Request, *, body_length: int | None) -> Head:
 def verbatim_head(method: bytes, target: bytes, fields: Iterable[RawPair]) -> Head:
     """The head of a request that the mesh passes through: as the application made it."""
     parts = [method, b" ", target, b" HTTP/1.1"]
+    host: list[bytes] = []
     lines = 2
     length: int | None = None
     chunked = False
@@ -85,8 +86,10 @@ def verbatim_head(method: bytes, target: bytes, fields: Iterable[RawPair]) -> He
             length = _declared(value)
         elif lower == b"transfer-encoding":
             chunked = True
-        parts += (b"\r\n", name, b": ", value)
+        into = host if lower == b"host" else parts
+        into += (b"\r\n", name, b": ", value)
         lines += 1
+    parts[4:4] = host  # first, as h11 does and RFC 9110 (7.2) advises
     parts.append(b"\r\n\r\n")
     data = b"".join(parts)
     _check(data, lines, method, target)

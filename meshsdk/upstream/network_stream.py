@@ -8,29 +8,30 @@ from meshsdk.upstream.connection import Connection
 from meshsdk.upstream.http1 import Http1
 from meshsdk.upstream.sync_connection import SyncConnection
 
-_LAST_TLS = -1
-
-
-def socket_of(connection: Connection) -> socket.socket | None:
-    """The socket under a connection, while it has one."""
-    match connection:
-        case SyncConnection() | AnyioConnection():
-            return connection.socket
-        case AioConnection(transport=transport) if transport is not None:
-            found: object = transport.get_extra_info("socket")
-            return found if isinstance(found, socket.socket) else None
-        case _:
-            return None
+_INNERMOST = -1
+_ASYNCIO_NAMES = {"client_addr": "sockname", "server_addr": "peername", "socket": "socket"}
 
 
 def extra_info(connection: Connection, name: str) -> object:
     """As httpcore's NetworkStream.get_extra_info; None for what there is not."""
     if name == "ssl_object":
         layer = connection.layer
-        return None if layer is None else layer.objects[_LAST_TLS]
-    sock = socket_of(connection)
-    if sock is None:
-        return None
+        return None if layer is None else layer.objects[_INNERMOST]
+    match connection:
+        case SyncConnection() | AnyioConnection():
+            return _of_socket(connection.socket, name)
+        case AioConnection():
+            transport = connection.transport
+            known = _ASYNCIO_NAMES.get(name)
+            if transport is None or known is None:
+                return None
+            found: object = transport.get_extra_info(known)
+            return found
+        case _:
+            return None
+
+
+def _of_socket(sock: socket.socket, name: str) -> object:
     match name:
         case "client_addr":
             return sock.getsockname()
@@ -83,7 +84,9 @@ class AsyncNetworkStream:
         return extra_info(self._connection, info)
 
     async def read(  # httpcore's signature
-        self, max_bytes: int, timeout: float | None = None  # noqa: ASYNC109
+        self,
+        max_bytes: int,
+        timeout: float | None = None,  # noqa: ASYNC109
     ) -> bytes:
         """Octets of the protocol that was switched to; empty at its end."""
         connection = self._connection
@@ -92,7 +95,9 @@ class AsyncNetworkStream:
         return _take(connection.http, max_bytes)
 
     async def write(
-        self, buffer: bytes, timeout: float | None = None  # noqa: ASYNC109
+        self,
+        buffer: bytes,
+        timeout: float | None = None,  # noqa: ASYNC109
     ) -> None:
         """Send octets of the protocol that was switched to."""
         await self._connection.write(buffer, timeout)

@@ -52,6 +52,7 @@ class HostPool(Generic[C]):
 
     __slots__ = (
         "address",
+        "address_text",
         "breakers",
         "cluster",
         "connections",
@@ -78,6 +79,7 @@ class HostPool(Generic[C]):
     ) -> None:
         self.key = key
         self.address = key.address
+        self.address_text = str(key.address)
         self.sni = key.sni
         self.cluster = cluster
         """The newest version that a call came with."""

@@ -5,12 +5,13 @@ generator: OSError (TimeoutError too) is data here, everything else goes through
 connection on its way.
 """
 
+import os
 import ssl
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar, cast
 
-from meshsdk.call.headers import Headers
+from meshsdk.call.headers import Headers, RawPair
 from meshsdk.call.message import Outcome, Reset, ResetReason, Response
 from meshsdk.clock import Clock
 from meshsdk.errors import MeshError
@@ -155,13 +156,23 @@ class Exchange(Generic[C]):
         if connection is not None:
             self.ask.pool.discard(connection)
 
+    def take_whole(self) -> tuple[bytes, list[RawPair] | None] | None:
+        """Body and trailers, where all of it is here already; the connection is given back."""
+        connection = self.connection
+        if connection is None:
+            return None
+        http = connection.http
+        if not http.is_complete:
+            return None
+        data = http.take()
+        self.received += len(data)
+        trailers = http.trailers
+        self.finish()
+        return data, trailers
+
     def dispose(self) -> None:
         """Nobody wants the response: keep the connection where all of it is here already."""
-        connection = self.connection
-        if connection is not None and connection.http.is_complete:
-            connection.http.take()
-            self.finish()
-        else:
+        if self.take_whole() is None:
             self.abandon()
 
 
@@ -294,13 +305,33 @@ def _connect(ask: Ask[C], deadline: float | None) -> Steps[C, tuple[C, bool] | R
         )
         return _reset(ask, ResetReason.TLS_FAILURE, detail, request_sent=False, error=error)
     except OSError as error:
-        detail = f"delayed connect error: {error.strerror or error}"
+        detail = f"delayed connect error: {_said(error)}"
         return _reset(ask, ResetReason.CONNECT_FAILURE, detail, request_sent=False, error=error)
     except MeshError as error:
         return _reset(ask, ResetReason.TLS_FAILURE, str(error), request_sent=False, error=error)
     finally:
         if not is_open:
             pool.count_out()
+
+
+def _said(error: BaseException) -> str:
+    """What the machine said, under the words of an event loop: `Connection refused`."""
+    while True:
+        if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+            return os.strerror(error.errno)
+        inside = _inside(error)
+        if inside is None:
+            return str(error) or type(error).__name__
+        error = inside
+
+
+def _inside(error: BaseException) -> BaseException | None:
+    if isinstance(error, BaseExceptionGroup):
+        several: tuple[BaseException, ...] = cast(
+            "BaseExceptionGroup[BaseException]", error
+        ).exceptions
+        return several[0]
+    return error.__cause__
 
 
 # -- one request and the head of its response -------------------------------------------------

@@ -24,11 +24,11 @@ from meshsdk.upstream.steps import BodyBroken
 class SyncCall(Call):
     """Runs on the caller's thread."""
 
-    __slots__ = ("_upstream",)
+    __slots__ = ("upstream",)
 
     def __init__(self, mesh: Membership, wanted: Wanted) -> None:
         super().__init__(mesh, wanted)
-        self._upstream = mesh.sync_upstream
+        self.upstream = mesh.sync_upstream
 
     def run(self) -> Outcome:
         """The delivered outcome. `BodyOf` reads a response's body; a Reset ended the call.
@@ -49,7 +49,7 @@ class SyncCall(Call):
         return outcome
 
     def _perform(self, effect: Effect) -> Reply:
-        upstream, wanted = self._upstream, self.wanted
+        upstream, wanted = self.upstream, self.wanted
         if self._undelivered is not None:
             self._settle()
         match effect:
@@ -77,10 +77,10 @@ class SyncCall(Call):
 
     def _over(self, dialed: Dialed) -> Outcome:
         """The application's own HTTP over a raw connection (tcp_proxy)."""
-        lent = self._upstream.lent(dialed)
+        lent = self.upstream.lent(dialed)
         try:
-            ask = ask_over(self.wanted, lent, self._upstream.clock)
-            return self._upstream.send_over(ask, lent)
+            ask = ask_over(self.wanted, lent, self.upstream.clock)
+            return self.upstream.send_over(ask, lent)
         finally:
             lent.close()
 
@@ -100,7 +100,7 @@ class SyncBody:
     __slots__ = ("_call", "_exchange", "_is_over", "_upstream")
 
     def __init__(self, call: SyncCall, response: Response) -> None:
-        self._upstream = call.mesh.sync_upstream
+        self._upstream = call.upstream
         exchange = self._upstream.exchange(response)
         assert exchange is not None
         self._call = call

@@ -2,6 +2,7 @@
 
 import select
 import socket
+import struct
 from contextlib import suppress
 
 from meshsdk.call.address import Address
@@ -20,12 +21,14 @@ _BOTH = select.POLLIN | select.POLLOUT
 class SyncConnection:
     """Implements `Connection`."""
 
-    __slots__ = ("_poll", "_socket", "http", "layer", "lease")
+    __slots__ = ("_poll", "_socket", "_timeout", "http", "layer", "lease")
 
     def __init__(self, sock: socket.socket, lease: Lease) -> None:
         self._socket = sock
         self._poll = select.poll()
         self._poll.register(sock, _IN)
+        self._timeout: float | None = None
+        """What the kernel knows as SO_RCVTIMEO."""
         self.lease = lease
         self.http = Http1()
         self.layer: Layer | None = None
@@ -95,9 +98,20 @@ class SyncConnection:
     # -- the socket -------------------------------------------------------------------------
 
     def _recv(self, timeout: float | None) -> bytes:
-        if not self._poll.poll(None if timeout is None else timeout * 1e3):
-            raise TimeoutError("no octet came in time")
-        return self._socket.recv(_READ)
+        """One system call: the kernel waits, and the thread gives the interpreter away once."""
+        if timeout != self._timeout:
+            self._set_timeout(timeout)
+        try:
+            return self._socket.recv(_READ, socket.MSG_DONTWAIT if timeout == 0.0 else 0)
+        except BlockingIOError:
+            raise TimeoutError("no octet came in time") from None
+
+    def _set_timeout(self, timeout: float | None) -> None:
+        self._timeout = timeout
+        # Zero is no limit to the kernel; `_recv` never waits then.
+        micros = 0 if timeout is None else max(1, int(timeout * 1e6))
+        value = struct.pack("ll", *divmod(micros, 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
 
     def _send(self, data: bytes, timeout: float | None) -> None:
         if not data:

@@ -9,7 +9,11 @@ from meshsdk.call.endpoint import Host
 from meshsdk.resources.cluster import Cluster
 from meshsdk.resources.tls import UpstreamTls
 
-_READ = 65536
+_RECORD = 16384
+"""Octets: the most that one TLS record carries."""
+# Only after `is_open`, when the peer was verified: MeshSSLObject's own check would run once more.
+_read = ssl.SSLObject.read
+_write = ssl.SSLObject.write
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ class Tls:
         parts: list[bytes] = []
         try:
             while incoming.pending or session.pending():
-                plain = session.read(_READ)
+                plain = _read(session, _RECORD)
                 if not plain:
                     self.peer_closed = True
                     break
@@ -157,11 +161,12 @@ class Tls:
 
     def send(self, data: bytes) -> bytes:
         """As `Layer.send`."""
-        write = self.object.write
-        sent = write(data)
+        if not self.is_open:
+            raise ssl.SSLError("the handshake is not over")
+        sent = _write(self.object, data)
         while sent < len(data):
             data = data[sent:]
-            sent = write(data)
+            sent = _write(self.object, data)
         return self._out.read()
 
     def outgoing(self) -> bytes:

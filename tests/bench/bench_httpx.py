@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 
 import httpx
 import uvicorn
@@ -55,7 +56,7 @@ class Servers:
     """A plaintext and an mTLS server."""
 
     def __init__(self, ca: FakeCa) -> None:
-        self._processes: list[multiprocessing.context.ForkProcess] = []
+        self._processes: list[BaseProcess] = []
         self.plain = self._start(None)
         self.mtls = self._start(server_context(ca))
 

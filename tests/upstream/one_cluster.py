@@ -8,7 +8,7 @@ from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Attempt, Deliver, Dial, Dialed, Flow, Send
 from meshsdk.call.endpoint import Endpoint, Host, HostState
 from meshsdk.call.message import BodyEnd, Request, Reset, Response
-from meshsdk.clock import SystemClock, SystemRandom
+from meshsdk.clock import Clock, SystemClock, SystemRandom
 from meshsdk.config.extension import Extensions, Registry
 from meshsdk.config.reader import Reader
 from meshsdk.flow import reply
@@ -20,7 +20,7 @@ from meshsdk.resources.cluster import Cluster, parse
 from meshsdk.resources.tls import UpstreamTls
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.upstream.aio import AsyncUpstream
-from meshsdk.upstream.dialing import AddressMap
+from meshsdk.upstream.dialing import AS_THEY_ARE, AddressMap
 from meshsdk.upstream.sync import SyncUpstream
 from meshsdk.upstream.tls import ClientContext
 
@@ -34,6 +34,21 @@ class NoTls:
 
     def context(self, socket: UpstreamTls, protocol: str, sni: str) -> ClientContext:
         raise AssertionError("no TLS here")
+
+
+class HandClock(SystemClock):
+    """The machine's clocks, moved on by hand."""
+
+    __slots__ = ("ahead",)
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return SystemClock.monotonic() + self.ahead
+
+    def time(self) -> float:
+        return SystemClock.time() + self.ahead
 
 
 class NoFeed:
@@ -80,9 +95,10 @@ class OneCluster:
         tls: object = None,
         socket: UpstreamTls | None = None,
         timeout: float | None = None,
-        addresses: AddressMap = AddressMap(),
+        addresses: AddressMap = AS_THEY_ARE,
+        clock: Clock | None = None,
     ) -> None:
-        self.clock, self.random = SystemClock(), SystemRandom()
+        self.clock, self.random = clock or SystemClock(), SystemRandom()
         self.plan = plan_of(config)
         self.host = Host(Endpoint(address, "backend.local"), HostState(), socket)
         self.timeout = timeout
@@ -94,7 +110,7 @@ class OneCluster:
         contexts = tls or NoTls()
         self.sync_upstream = SyncUpstream(contexts, addresses, self.clock)  # type: ignore[arg-type]
         self.async_upstream = AsyncUpstream(contexts, addresses, self.clock)  # type: ignore[arg-type]
-        self._flow = flow or http_flow
+        self.flow = flow or http_flow
 
     def outbound(
         self,
@@ -104,14 +120,16 @@ class OneCluster:
         wait: float | None = None,
         observe: Callable[[CallContext], None] | None = None,
     ) -> Flow[None]:
-        context = CallContext(self.clock, self.random, Connection(Address(target.host, target.port)))
+        context = CallContext(
+            self.clock, self.random, Connection(Address(target.host, target.port))
+        )
         context.cluster = self.plan.name
         context.host = self.host
         if observe is not None:
             observe(context)
         self.contexts.append(context)
         try:
-            yield from self._flow(self, request, context)
+            yield from self.flow(self, request, context)
         except GeneratorExit:
             self.flows_closed += 1
             raise

@@ -3,7 +3,7 @@
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
 from meshsdk.call.address import Address
@@ -52,13 +52,13 @@ class Served:
 
     def chunked_body(self) -> bytes:
         """A chunked request body."""
-        found = b""
+        found: list[bytes] = []
         while True:
             size = int(self._line(), 16)
             data = self.body(size + 2)[:size]
             if not size:
-                return found
-            found += data
+                return b"".join(found)
+            found.append(data)
 
     def _line(self) -> bytes:
         while b"\r\n" not in self._buffer:
@@ -121,8 +121,8 @@ class RawServer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             number, self.connections = self.connections, self.connections + 1
             thread = threading.Thread(target=self._serve, args=(sock, number), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _serve(self, sock: socket.socket, number: int) -> None:
         self._sockets.append(sock)
@@ -151,7 +151,7 @@ class RawServer:
 
 
 @contextmanager
-def serving(script: Script, context: ssl.SSLContext | None = None) -> Iterator[RawServer]:
+def serving(script: Script, context: ssl.SSLContext | None = None) -> Generator[RawServer]:
     """A server for the time of a block."""
     server = RawServer(script, context)
     try:
