@@ -54,7 +54,9 @@ class Headers:
         """All fields as octets; names keep the case in which they came."""
         if self._raw is None:
             assert self._pairs is not None
-            self._raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._pairs]
+            self._raw = [
+                (name.encode("latin-1"), value.encode("latin-1")) for name, value in self._pairs
+            ]
         return self._raw
 
     def _lookup(self) -> dict[str, tuple[str, ...]]:
@@ -87,7 +89,10 @@ class Headers:
         index = self._index
         if index is None:
             if self._pairs is None and self._raw is not None:
-                return any([name.lower().decode("latin-1") in names for name, _ in self._raw])
+                for name, _ in self._raw:  # noqa: SIM110 - a generator costs more than the loop
+                    if name.lower().decode("latin-1") in names:
+                        return True
+                return False
             index = self._lookup()
         return not names.isdisjoint(index)
 
