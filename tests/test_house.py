@@ -199,7 +199,8 @@ PROMISED = {
         Address Attempt BodyEnd BodyRead CallApp CallContext Certificate Connection
         Continue Deliver Dial Dialed Effect Endpoint Fetch Fetched Flow Headers HealthStatus Host
         HostState HttpFilter LocalReply Locality Mirror NetworkFilter OnResponse Outcome Peer
-        Protocol ReadBody Reply Request Reset ResetReason Response Send Sleep SpiffeId Step Verdict
+        Protocol ReadBody Reply Request Reset ResetReason Response SeesEveryAnswer Send Sleep
+        SpiffeId Step Verdict
         WaitForConfig read_body sleep
     """,
     "config": """

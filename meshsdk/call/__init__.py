@@ -25,7 +25,15 @@ from meshsdk.call.effects import (
     sleep,
 )
 from meshsdk.call.endpoint import Endpoint, HealthStatus, Host, HostState, Locality
-from meshsdk.call.filter import Continue, HttpFilter, NetworkFilter, OnResponse, Step, Verdict
+from meshsdk.call.filter import (
+    Continue,
+    HttpFilter,
+    NetworkFilter,
+    OnResponse,
+    SeesEveryAnswer,
+    Step,
+    Verdict,
+)
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import (
     BodyEnd,
@@ -76,6 +84,7 @@ __all__ = [
     "Reset",
     "ResetReason",
     "Response",
+    "SeesEveryAnswer",
     "Send",
     "Sleep",
     "SpiffeId",

@@ -1,6 +1,6 @@
 """The connection on which a request came: facts, kept as long as it lives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from meshsdk.call.address import UNKNOWN, Address
@@ -48,6 +48,10 @@ class Connection:
     selected_alpn: str = ""
     local_uri_sans: tuple[str, ...] = ()
     """URI SANs of the certificate that we showed: `By=` of x-forwarded-client-cert."""
+    state: dict[object, object] = field(
+        default_factory=dict[object, object], compare=False, repr=False
+    )
+    """What filters keep as long as the connection lives, each under a key of its own."""
 
     @property
     def is_mtls(self) -> bool:

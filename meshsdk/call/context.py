@@ -7,7 +7,7 @@ from meshsdk.call.address import UNKNOWN, Address
 from meshsdk.call.connection import Connection
 from meshsdk.call.effects import Attempt
 from meshsdk.call.endpoint import Host
-from meshsdk.call.message import Request
+from meshsdk.call.message import BodyEnd, Request
 from meshsdk.clock import Clock, Random
 
 
@@ -43,6 +43,9 @@ class CallContext:
     filter_state: dict[str, str] = field(default_factory=dict[str, str])
     route_metadata: Mapping[str, Mapping[str, object]] | None = None
     """Of the matched route, by namespace."""
+    route: object = None
+    """What filters read of a route that leads somewhere (`resources.route_facts.RouteFacts`); None
+    where there is no route or it answers itself."""
     ignore_path_parameters: bool = False
     """The route configuration's ignore_path_parameters_in_path_matching: policies match as it does."""
     body_replayable: bool = True
@@ -52,6 +55,8 @@ class CallContext:
     """Envoy response flags in the order in which they were set."""
     details: str = ""
     """%RESPONSE_CODE_DETAILS%; empty means via_upstream."""
+    local_status: int = 0
+    """The HTTP status of a local reply, whatever form it takes for gRPC; 0: there was none."""
     listener: str = ""
     filter_chain: str = ""
     virtual_host: str = ""
@@ -59,6 +64,10 @@ class CallContext:
     virtual_cluster: str = ""
     cluster: str = ""
     """The cluster that was chosen, reached or not."""
+    override_host: str = ""
+    """`ip:port` of the host that a filter asks for (a sticky session); empty: none."""
+    override_is_strict: bool = False
+    """No other host will do."""
     host: Host | None = None
     """Of the last attempt."""
     attempts: int = 0
@@ -68,6 +77,16 @@ class CallContext:
     """What each filter decided, in order, for `explain`; filled only while `tracing` is set."""
     tracing: Callable[[str, str], None] | None = None
     """`explain`'s recording hook: (step, what was decided)."""
+    at_end: list[Callable[[BodyEnd | None], None]] = field(
+        default_factory=list[Callable[[BodyEnd | None], None]]
+    )
+    """Called once when the call is over; with None when its body's end was never reached."""
+
+    def end(self, end: BodyEnd | None) -> None:
+        """The call is over."""
+        waiting, self.at_end = self.at_end, []
+        for tell in waiting:
+            tell(end)
 
     def flag(self, flag: str) -> None:
         """Set a response flag once."""

@@ -34,6 +34,15 @@ class HttpFilter(Protocol):
 
 
 @runtime_checkable
+class SeesEveryAnswer(Protocol):
+    """An HTTP filter that sees answers of calls too on which a filter before it has decided."""
+
+    def on_unasked(self, response: Response, context: CallContext) -> Response:
+        """What `on_response` of its verdict would do, had it been asked."""
+        ...
+
+
+@runtime_checkable
 class NetworkFilter(Protocol):
     """A compiled network filter before the terminal one: it sees the connection alone."""
 

@@ -1,6 +1,6 @@
 """The request and what comes back for it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal, TypeAlias
@@ -141,6 +141,10 @@ class LocalReply:
     """None: mapped from `status` where the caller speaks gRPC."""
     close: bool = False
     """Whether the connection must not be used again."""
+    modify: Callable[[Headers], Headers] | None = None
+    """What the filter does to the fields after the route's own mutations."""
+    as_is: bool = False
+    """A response of the filter's own making: no gRPC form, none of the route's mutations."""
 
     @staticmethod
     def denied(details: str) -> "LocalReply":

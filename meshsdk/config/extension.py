@@ -1,7 +1,8 @@
 """What can be plugged in, and the registries through which typed configs find their code."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from meshsdk.call.filter import HttpFilter
@@ -77,6 +78,36 @@ class HttpFilterExtension:
     status: Status = "alpha"
 
 
+F = TypeVar("F")
+_MAX_STATES = 10_000
+"""Live states of filters that are kept; a feed that never stops changing loses the oldest."""
+
+
+class FilterStates:
+    """Live state of filters (buckets, counts), which outlives the plans that they are part of.
+
+    The key says whose it is: the kind, where the config stands, and what it says. The same config
+    at the same place, sent again, goes on with what it had.
+    """
+
+    __slots__ = ("_lock", "_states")
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._states: dict[object, object] = {}
+
+    def keep(self, kind: type[F], key: object, make: Callable[[], F]) -> F:
+        """The state under a key, made at its first use."""
+        with self._lock:
+            found = self._states.pop((kind, key), None)
+            if not isinstance(found, kind):
+                found = make()
+                if len(self._states) >= _MAX_STATES:
+                    del self._states[next(iter(self._states))]
+            self._states[kind, key] = found
+            return found
+
+
 @dataclass(frozen=True, slots=True)
 class Extensions:
     """The registries, built by `Mesh`, given to every parser."""
@@ -92,8 +123,12 @@ class Extensions:
     namespace: str = ""
     """Ours, and our cluster's DNS domain: what short host names are completed with."""
     dns_domain: str = ""
+    service_cluster: str = ""
+    """Our node's cluster: `source_cluster` of rate limit descriptors."""
     local_address: str = "127.0.0.1"
     """This machine's own address: what X-Forwarded-For tells of a caller on loopback."""
+    filter_states: FilterStates = field(default_factory=FilterStates, compare=False, repr=False)
+    """Handed from plan to plan with the registries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ integral doubles (every TypedStruct has them) and 64-bit integers may be strings
 
 import base64
 import binascii
+import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
@@ -81,7 +82,12 @@ class Reader:
         return found
 
     def integer(
-        self, name: str, default: int = 0, *, at_least: int | None = None, at_most: int | None = None
+        self,
+        name: str,
+        default: int = 0,
+        *,
+        at_least: int | None = None,
+        at_most: int | None = None,
     ) -> int:
         """An integer or UInt32Value field; integral doubles and digits in a string are taken."""
         found = self.value.get(name)
@@ -134,7 +140,9 @@ class Reader:
         try:
             seconds = float(found[:-1])
         except ValueError:
-            raise self.error_at(name, f'expected a duration such as "1.5s", found {found!r}') from None
+            raise self.error_at(
+                name, f'expected a duration such as "1.5s", found {found!r}'
+            ) from None
         if not -_MAX_DURATION <= seconds <= _MAX_DURATION:
             raise self.error_at(name, f"expected a duration in range, found {found!r}")
         return seconds
@@ -190,7 +198,9 @@ class Reader:
             readers.append(Reader(cast("Mapping[str, Any]", item), f"{self.path}.{name}[{i}]"))
         return tuple(readers)
 
-    def each(self, name: str, parse: "Callable[[Reader], T]", *, at_least: int = 0) -> tuple[T, ...]:
+    def each(
+        self, name: str, parse: "Callable[[Reader], T]", *, at_least: int = 0
+    ) -> tuple[T, ...]:
         """A repeated message field, each parsed."""
         return tuple(parse(item) for item in self.messages(name, at_least=at_least))
 
@@ -217,6 +227,11 @@ class Reader:
     def struct(self, name: str) -> Mapping[str, object]:
         """A google.protobuf.Struct or map<string, scalar> field as plain data."""
         return self._map(name)
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Where this message stands and what it says: equal for the same config sent again."""
+        return self.path, json.dumps(self.value, sort_keys=True)
 
     def plain(self, name: str) -> object:
         """A google.protobuf.Value field as plain data."""

@@ -1,12 +1,12 @@
 """Running the HTTP filters of a chain in order, each with what the matched route overrides."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import Flow
-from meshsdk.call.filter import Continue, HttpFilter, OnResponse
+from meshsdk.call.effects import Flow, Sleep
+from meshsdk.call.filter import Continue, HttpFilter, OnResponse, SeesEveryAnswer, Verdict
 from meshsdk.call.message import LocalReply, Request
 from meshsdk.filters.not_built import Inert
 from meshsdk.filters.router import Router
@@ -15,6 +15,15 @@ from meshsdk.resources.http_filters import NamedFilter
 
 InForce: TypeAlias = tuple[str, HttpFilter | None]
 """A filter's name and what runs in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Until when a call may wait in its filters, and the answer then."""
+
+    ends: float
+    """Monotonic seconds."""
+    reply: LocalReply
 
 
 @dataclass(slots=True)
@@ -28,7 +37,7 @@ class Passed:
 
 @dataclass(slots=True)
 class Refused:
-    """A filter answered itself; the filters before it see that answer too."""
+    """A filter answered itself; the others see that answer too, some even unasked."""
 
     reply: LocalReply
     request: Request
@@ -60,8 +69,10 @@ def run(
     request: Request,
     context: CallContext,
     rematch: Callable[[Request], Sequence[InForce]],
+    bound: Callable[[], Bound | None] = lambda: None,
 ) -> Flow[Passed | Refused]:
-    """Ask each filter. `rematch` gives the filters in force after one changed the route."""
+    """Ask each filter. `rematch` gives the filters in force after one changed the route; `bound`
+    is asked when a filter wants to wait."""
     stack: list[OnResponse] = []
     index = 0
     while index < len(filters):
@@ -70,10 +81,14 @@ def run(
         if http_filter is None:
             continue
         step = http_filter.on_request(request, context)
-        verdict = step if isinstance(step, Continue | LocalReply) else (yield from step)
+        if isinstance(step, Continue | LocalReply):
+            verdict: Verdict = step
+        else:
+            verdict = yield from _within(step, context, bound())
         if context.tracing is not None:
             context.tracing(name, "continue" if isinstance(verdict, Continue) else verdict.details)
         if isinstance(verdict, LocalReply):
+            stack.extend(_unasked(filters[index:]))
             return Refused(verdict, request, stack)
         request = verdict.request
         if verdict.on_response is not None:
@@ -81,3 +96,36 @@ def run(
         if verdict.reroute:
             filters = rematch(request)
     return Passed(request, stack)
+
+
+def _unasked(filters: Sequence[InForce]) -> Iterator[OnResponse]:
+    """How filters see an answer that was given before they were asked."""
+    for _, http_filter in filters:
+        seeing: object = http_filter
+        if isinstance(seeing, SeesEveryAnswer):
+            yield seeing.on_unasked
+
+
+def _within(step: Flow[Verdict], context: CallContext, bound: Bound | None) -> Flow[Verdict]:
+    """A filter's flow, whose sleep ends when the call's time does."""
+    if bound is None:
+        return (yield from step)
+    try:
+        effect = next(step)
+        while True:
+            if isinstance(effect, Sleep):
+                left = max(0.0, bound.ends - context.clock.monotonic())
+                if left < effect.seconds:
+                    yield Sleep(left)
+                    return bound.reply
+            try:
+                reply = yield effect
+            except BaseException as error:
+                effect = step.throw(error)
+            else:
+                effect = step.send(reply)
+    except StopIteration as stop:
+        verdict: Verdict = stop.value
+        return verdict
+    finally:
+        step.close()

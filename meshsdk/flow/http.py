@@ -7,11 +7,12 @@ from meshsdk.call.effects import Flow
 from meshsdk.call.filter import OnResponse
 from meshsdk.call.message import LocalReply, Request, Response
 from meshsdk.filters import chain
-from meshsdk.filters.chain import InForce
-from meshsdk.flow import reply
+from meshsdk.filters.chain import Bound, InForce
+from meshsdk.flow import reply, wait
 from meshsdk.flow.plan import HttpPlan, Plan
 from meshsdk.routing.action import Chosen
 from meshsdk.routing.canonical import canonicalize
+from meshsdk.routing.headers import modify_local_reply
 from meshsdk.routing.table import RouteTable
 from meshsdk.routing.upgrade import refuse_upgrade
 
@@ -59,24 +60,39 @@ def walk(
         chosen = table.choose(changed, context) if isinstance(table, RouteTable) else None
         return filters()
 
+    def bound() -> Bound | None:
+        return wait.in_filters(http.hcm.options, chosen, request, context)
+
     in_force = filters()
     outcome: chain.Passed | chain.Refused
     if in_force:
-        outcome = yield from chain.run(in_force, request, context, rematch)
+        outcome = yield from chain.run(in_force, request, context, rematch, bound)
+        context.forwarded = outcome.request
     else:
         outcome = chain.Passed(request, [])
     if chosen is not None:
         context.virtual_cluster = chosen.virtual_cluster
     if isinstance(outcome, chain.Refused):
-        response = reply.to_response(outcome.reply, outcome.request, context)
-        if chosen is not None and chosen.reply is None:
-            response = chosen.on_response(response, context)
+        response = _refusal(outcome, chosen, context)
         return Answered(unwind(response, outcome.on_response, context))
     if chosen is None:
         none = reply.NO_ROUTE if isinstance(table, RouteTable) else reply.NO_ROUTE_CONFIGURATION
         response = reply.to_response(none, outcome.request, context)
         return Answered(unwind(response, outcome.on_response, context))
     return _routed(chosen, outcome, context)
+
+
+def _refusal(refused: chain.Refused, chosen: Chosen | None, context: CallContext) -> Response:
+    """A filter's answer, with what the route and then the filter itself do to its fields."""
+    local = refused.reply
+    response = reply.to_response(local, refused.request, context)
+    if local.as_is:
+        return response
+    if chosen is not None and chosen.reply is None:
+        response = chosen.on_response(response, context)
+    if local.modify is not None:
+        response = modify_local_reply(response, local.modify)
+    return response
 
 
 def _routed(chosen: Chosen, passed: chain.Passed, context: CallContext) -> Routed | Answered:
@@ -87,6 +103,8 @@ def _routed(chosen: Chosen, passed: chain.Passed, context: CallContext) -> Route
         response = reply.to_response(answer, request, context)
     elif chosen.reply is not None:
         response = chosen.on_response(reply.to_response(chosen.reply, request, context), context)
+    elif not (request.method and request.path) and (lacking := reply.incomplete(request)):
+        response = chosen.on_response(reply.to_response(lacking, request, context), context)
     else:
         return Routed(request, chosen, passed.on_response)
     return Answered(unwind(response, passed.on_response, context))
@@ -96,4 +114,8 @@ def unwind(response: Response, on_response: list[OnResponse], context: CallConte
     """Let the filters see the answer, last first."""
     for see in reversed(on_response):
         response = see(response, context)
+        if not response.status:
+            # Envoy ends the response here: the filters before this one do not see it.
+            assert context.forwarded is not None
+            return reply.to_response(reply.NO_STATUS, context.forwarded, context)
     return response

@@ -2,10 +2,10 @@
 
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import CallApp, Deliver, Flow
+from meshsdk.call.effects import CallApp, Deliver, Flow, Reply
 from meshsdk.call.message import BodyEnd, LocalReply, Request, Response
 from meshsdk.flow import network, reply, select
-from meshsdk.flow.http import Answered, unwind, walk
+from meshsdk.flow.http import Answered, Routed, unwind, walk
 from meshsdk.flow.outbound import Source
 from meshsdk.flow.plan import Plan
 from meshsdk.flow.select import Selected
@@ -78,20 +78,31 @@ def _http(
 ) -> Flow[None]:
     assert selected.hcm is not None
     http = selected.listener.http_plan(selected.hcm)
-    walked = yield from walk(plan, http, request, context)
-    if isinstance(walked, Answered):
-        if walked.response.status in (401, 403):
-            _tell(source, request, context, walked.response.status)
-        yield Deliver(walked.response)
-        return
-    chosen = walked.chosen
+    end: Reply = None
+    try:
+        walked = yield from walk(plan, http, request, context)
+        if isinstance(walked, Answered):
+            response = walked.response
+            if response.status in (401, 403):
+                _tell(source, request, context, response.status)
+        else:
+            response = yield from _app(walked, context)
+            options = http.hcm.options
+            response = finish_response(response, walked.request, options, names_server=False)
+        end = yield Deliver(response)
+        assert isinstance(end, BodyEnd)
+    finally:
+        if context.at_end:
+            context.end(end if isinstance(end, BodyEnd) else None)
+
+
+def _app(routed: Routed, context: CallContext) -> Flow[Response]:
+    """The application's answer, as the route and the filters make it."""
+    chosen = routed.chosen
     context.cluster = chosen.cluster
-    response = yield CallApp(chosen.finalize(walked.request, context))
+    response = yield CallApp(chosen.finalize(routed.request, context))
     assert isinstance(response, Response)
-    response = unwind(chosen.on_response(response, context), walked.on_response, context)
-    response = finish_response(response, walked.request, http.hcm.options, names_server=False)
-    end = yield Deliver(response)
-    assert isinstance(end, BodyEnd)
+    return unwind(chosen.on_response(response, context), routed.on_response, context)
 
 
 def _tell(source: Source, request: Request, context: CallContext, status: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from meshsdk.call.address import Address
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import Deliver, Dial, Dialed, Flow, WaitForConfig
+from meshsdk.call.effects import Deliver, Dial, Dialed, Flow, Reply, WaitForConfig
 from meshsdk.call.message import BodyEnd, Request, Reset, ResetReason
 from meshsdk.errors import NotReadyError
 from meshsdk.flow import network, router, select
@@ -101,18 +101,23 @@ def _selected(source: Source, target: Target, wait: float) -> Flow[tuple[Plan, S
 def _http(plan: Plan, selected: Selected, request: Request, context: CallContext) -> Flow[None]:
     assert selected.hcm is not None
     http = selected.listener.http_plan(selected.hcm)
-    walked = yield from walk(plan, http, request, context)
-    if isinstance(walked, Answered):
-        yield Deliver(walked.response)
-        return
-    call = router.Call(plan, walked.chosen, walked.request, context, http)
+    call: router.Call | None = None
+    end: Reply = None
     try:
+        walked = yield from walk(plan, http, request, context)
+        if isinstance(walked, Answered):
+            end = yield Deliver(walked.response)
+            return
+        call = router.Call(plan, walked.chosen, walked.request, context, http)
         response = yield from router.run(call)
         end = yield Deliver(unwind(response, walked.on_response, context))
         assert isinstance(end, BodyEnd)
         call.ended(end)
     finally:
-        call.release()
+        if call is not None:
+            call.release()
+        if context.at_end:
+            context.end(end if isinstance(end, BodyEnd) else None)
 
 
 def _tcp(plan: Plan, selected: Selected, context: CallContext) -> Flow[None]:

@@ -39,6 +39,11 @@ NO_ROUTE_CONFIGURATION = LocalReply(404, flags=("NR",), details="route_configura
 NO_HEALTHY_UPSTREAM = LocalReply(
     503, b"no healthy upstream", flags=("UH",), details="no_healthy_upstream"
 )
+NO_STATUS = LocalReply(
+    502,
+    b"missing required header: :status",
+    details="filter_removed_required_response_headers{missing_required_header:_:status}",
+)
 UPSTREAM_TIMEOUT = LocalReply(
     504, b"upstream request timeout", flags=("UT",), details="response_timeout"
 )
@@ -54,6 +59,19 @@ def not_built(what: str) -> LocalReply:
 def no_cluster(status: int) -> LocalReply:
     """The route names a cluster that does not exist."""
     return LocalReply(status, flags=("NC",), details=NO_CLUSTER)
+
+
+def incomplete(request: Request) -> LocalReply | None:
+    """The answer when a filter took away what a request cannot do without (Envoy, codec)."""
+    if request.method and (request.path or request.method == "CONNECT"):
+        return None
+    missing = ":path" if request.method else ":method"
+    return LocalReply(
+        503,
+        f"missing required header: {missing}".encode(),
+        flags=("DPE",),
+        details=f"filter_removed_required_request_headers{{missing_required_header:_{missing}}}",
+    )
 
 
 def of_reset(reset: Reset, retried: bool) -> LocalReply:
@@ -86,7 +104,8 @@ def to_response(reply: LocalReply, request: Request, context: CallContext) -> Re
     for flag in reply.flags:
         context.flag(flag)
     context.details = reply.details
-    if is_grpc(request):
+    context.local_status = reply.status
+    if is_grpc(request) and not reply.as_is:
         return _grpc_response(reply, is_head=request.method == "HEAD")
     pairs = [(name, value) for name, value in reply.headers]
     names = {name for name, _ in pairs}

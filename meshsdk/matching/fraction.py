@@ -55,14 +55,26 @@ def parse_runtime_fraction(reader: Reader, runtime: Mapping[str, object] | None 
     """
     check(reader, RUNTIME_TABLE)
     default = parse_fraction(reader.required_message("default_value"))
-    found = None if runtime is None else runtime.get(reader.string("runtime_key"))
+    return runtime_fraction(runtime, reader.string("runtime_key"), default)
+
+
+def runtime_fraction(runtime: Mapping[str, object] | None, key: str, default: Fraction) -> Fraction:
+    """What the runtime layer says of a key, else the default (Envoy, Snapshot::featureEnabled)."""
+    found = None if runtime is None else runtime.get(key)
     match found:
         case bool() | None:
             return default
         case int() | float():
             return Fraction(int(found))
         case Mapping():
-            key = reader.string("runtime_key")
             return parse_fraction(Reader(cast("Mapping[str, object]", found), f"runtime[{key}]"))
         case _:
             return default
+
+
+def runtime_integer(runtime: Mapping[str, object] | None, key: str, default: int) -> int:
+    """A whole number of the runtime layer, else the default (Envoy, Snapshot::getInteger)."""
+    found = None if runtime is None else runtime.get(key)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return default
+    return int(found)

@@ -324,6 +324,10 @@ def _local(values: Values) -> Address:
     return values.context.connection.local
 
 
+def _details(values: Values) -> str | None:
+    return values.context.details or (None if values.response is None else "via_upstream")
+
+
 COMMANDS: Final[Mapping[str, Build]] = {
     "REQ": _req,
     "RESP": _resp,
@@ -332,10 +336,14 @@ COMMANDS: Final[Mapping[str, Build]] = {
     "QUERY_PARAMS": _query_params,
     "PROTOCOL": _plain(lambda v: _PROTOCOLS[v.request.protocol]),
     "RESPONSE_CODE": _plain(
-        lambda v: "0" if v.response is None or not v.has_code else str(v.response.status)
+        lambda v: (
+            "0"
+            if v.response is None or not v.has_code
+            else str(v.context.local_status or v.response.status)
+        )
     ),
-    "RESPONSE_CODE_DETAILS": _plain(lambda v: v.context.details or None),
-    "RESPONSE_FLAGS": _plain(lambda v: ",".join(v.context.flags) or None),
+    "RESPONSE_CODE_DETAILS": _plain(_details),
+    "RESPONSE_FLAGS": _plain(lambda v: ",".join(v.context.flags) or "-"),
     "DURATION": _plain(_duration),
     "START_TIME": _start_time,
     "LOCAL_REPLY_BODY": _plain(lambda v: v.local_reply_body),

@@ -6,8 +6,8 @@ Source: envoy.config.route.v3.RouteAction.
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from meshsdk.config.extension import Extensions
-from meshsdk.config.fields import Field, MessageTable, check, honoured, ignored, not_built, refused
+from meshsdk.config.extension import Extensions, Override
+from meshsdk.config.fields import MessageTable, check, honoured, ignored, not_built, refused
 from meshsdk.config.reader import Reader
 from meshsdk.matching.fraction import ALWAYS, Fraction, parse_runtime_fraction
 from meshsdk.matching.octets import lower, octets
@@ -25,12 +25,14 @@ from meshsdk.resources.path_rewrite import (
     parse_host_rewrite,
     parse_path_rewrite,
 )
+from meshsdk.resources.rate_limit import RateLimit, parse_rate_limits
 from meshsdk.resources.retry_policy import (
     HedgePolicy,
     RetryPolicy,
     parse_hedge_policy,
     parse_retry_policy,
 )
+from meshsdk.resources.route_cors import parse_route_cors
 from meshsdk.resources.route_match import RouteMatch
 from meshsdk.resources.weighted_cluster import WeightedCluster, parse_weighted_cluster
 
@@ -46,7 +48,6 @@ _CLUSTER_KINDS: Final = (
     "inline_cluster_specifier_plugin",
 )
 
-RATE_LIMITS: Final[Field] = not_built("descriptors for the rate limit service")
 ROUTE_ACTION: Final = MessageTable(
     "envoy.config.route.v3.RouteAction",
     {
@@ -77,15 +78,15 @@ ROUTE_ACTION: Final = MessageTable(
             "upgrade_configs",
             "hedge_policy",
             "max_stream_duration",
+            "rate_limits",
+            "include_vh_rate_limits",
+            "cors",
         ),
         "cluster_specifier_plugin": not_built("cluster specifier plugins"),
         "inline_cluster_specifier_plugin": not_built("cluster specifier plugins"),
         "flush_timeout": ignored("a matter of sockets"),
         "early_data_policy": ignored("no TLS early data is sent"),
         "retry_policy_typed_config": not_built("retry policies of another type"),
-        "rate_limits": RATE_LIMITS,
-        "include_vh_rate_limits": ignored("says which descriptors count where there are any"),
-        "cors": not_built("CORS in the route itself; the filter's own override is the newer form"),
         "internal_redirect_policy": not_built("redirects followed by the mesh"),
         "internal_redirect_action": not_built("redirects followed by the mesh"),
         "max_internal_redirects": ignored("counts only where redirects are followed"),
@@ -180,6 +181,10 @@ class RouteAction:
     """None: the virtual host's or the route configuration's."""
     upgrades: tuple[tuple[str, bool], ...]
     """Upgrade types in lower case, and whether they may pass."""
+    rate_limits: tuple[RateLimit, ...] = ()
+    include_virtual_host_rate_limits: bool = False
+    cors: Override | None = None
+    """Counts where no level overrides the cors filter."""
     not_built: tuple[str, ...] = ()
 
 
@@ -194,6 +199,7 @@ def parse_route_action(reader: Reader, match: RouteMatch, extensions: Extensions
     retry_policy = None if retry is None else parse_retry_policy(retry)
     hedge_policy = None if hedge is None else parse_hedge_policy(hedge)
     host_rewrite = parse_host_rewrite(reader)
+    rate_limits = parse_rate_limits(reader, extensions)
     return RouteAction(
         cluster=reader.required_string("cluster") if kind == "cluster" else "",
         cluster_header=_cluster_header(reader) if kind == "cluster_header" else "",
@@ -218,8 +224,12 @@ def parse_route_action(reader: Reader, match: RouteMatch, extensions: Extensions
         ),
         mirror_policies=parse_mirror_policies(reader, extensions),
         upgrades=_upgrades(reader),
+        rate_limits=rate_limits,
+        include_virtual_host_rate_limits=reader.boolean("include_vh_rate_limits"),
+        cors=parse_route_cors(reader, extensions),
         not_built=(
             *missing,
+            *(path for limit in rate_limits for path in limit.not_built),
             *(retry_policy.not_built if retry_policy else ()),
             *(hedge_policy.not_built if hedge_policy else ()),
             *(host_rewrite.text.not_built if isinstance(host_rewrite, HostFormat) else ()),

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Final
 
 from meshsdk.call.message import Request
-from meshsdk.config.extension import Extensions
+from meshsdk.config.extension import Extensions, Override
 from meshsdk.config.fields import MessageTable, check, honoured, ignored, not_built
 from meshsdk.config.reader import Reader
 from meshsdk.matching.headers import HeaderMatcher, parse_header_matcher
@@ -14,6 +14,7 @@ from meshsdk.matching.octets import lower, octets
 from meshsdk.resources.filter_overrides import Overrides, parse_filter_overrides
 from meshsdk.resources.header_mutations import HeaderMutations, parse_header_mutations
 from meshsdk.resources.metadata import Metadata, parse_metadata
+from meshsdk.resources.rate_limit import RateLimit, parse_rate_limits
 from meshsdk.resources.retry_policy import (
     HedgePolicy,
     RetryPolicy,
@@ -21,7 +22,8 @@ from meshsdk.resources.retry_policy import (
     parse_retry_policy,
 )
 from meshsdk.resources.route import Route, parse_buffer_limit, parse_route
-from meshsdk.resources.route_action import RATE_LIMITS, MirrorPolicy, parse_mirror_policies
+from meshsdk.resources.route_action import MirrorPolicy, parse_mirror_policies
+from meshsdk.resources.route_cors import parse_route_cors
 from meshsdk.resources.route_tree import RouteTree, parse_route_tree
 
 _REPLAY: Final = ignored("tuning: bodies are kept for a repeat up to 1 MiB")
@@ -47,11 +49,11 @@ VIRTUAL_HOST: Final = MessageTable(
             "hedge_policy",
             "request_mirror_policies",
             "metadata",
+            "rate_limits",
+            "cors",
         ),
         "per_request_buffer_limit_bytes": _REPLAY,
         "request_body_buffer_limit": _REPLAY,
-        "rate_limits": RATE_LIMITS,
-        "cors": not_built("CORS in the virtual host itself; the filter's override is newer"),
         "retry_policy_typed_config": not_built("retry policies of another type"),
         "route_specifiers": not_built("route specifier extensions"),
     },
@@ -105,6 +107,8 @@ class VirtualHost:
     hedge_policy: HedgePolicy | None
     request_body_buffer_limit: int | None
     mirror_policies: tuple[MirrorPolicy, ...] | None
+    rate_limits: tuple[RateLimit, ...] = ()
+    cors: Override | None = None
     not_built: tuple[str, ...] = ()
 
     def all_routes(self) -> Iterator[Route]:
@@ -134,6 +138,7 @@ def parse_virtual_host(reader: Reader, extensions: Extensions, max_body: int) ->
     retry_policy = None if retry is None else parse_retry_policy(retry)
     hedge_policy = None if hedge is None else parse_hedge_policy(hedge)
     request = parse_header_mutations(reader, "request")
+    rate_limits = parse_rate_limits(reader, extensions)
     response = parse_header_mutations(reader, "response")
     return VirtualHost(
         # Envoy wants a name; istiod's feed for proxyless gRPC servers gives none (recorded).
@@ -154,8 +159,11 @@ def parse_virtual_host(reader: Reader, extensions: Extensions, max_body: int) ->
         hedge_policy=hedge_policy,
         request_body_buffer_limit=parse_buffer_limit(reader),
         mirror_policies=parse_mirror_policies(reader, extensions),
+        rate_limits=rate_limits,
+        cors=parse_route_cors(reader, extensions),
         not_built=(
             *missing,
+            *(path for limit in rate_limits for path in limit.not_built),
             *(retry_policy.not_built if retry_policy else ()),
             *(hedge_policy.not_built if hedge_policy else ()),
             *request.not_built,

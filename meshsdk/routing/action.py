@@ -26,6 +26,8 @@ from meshsdk.resources.route_action import (
     RouteAction,
 )
 from meshsdk.resources.route_configuration import RouteConfiguration
+from meshsdk.resources.route_cors import FILTER
+from meshsdk.resources.route_facts import NO_FACTS, RouteFacts
 from meshsdk.resources.route_match import RouteMatch
 from meshsdk.resources.virtual_host import VirtualHost
 from meshsdk.resources.weighted_cluster import ClusterWeight, WeightedCluster
@@ -79,6 +81,8 @@ class Chosen:
     request_headers: tuple[HeaderMutations, ...] = ()
     """In the order in which they are applied."""
     response_headers: tuple[HeaderMutations, ...] = ()
+    facts: RouteFacts = NO_FACTS
+    """What filters read of the route."""
     metadata: Metadata = field(default_factory=lambda: NO_METADATA)
     virtual_host_metadata: Metadata = field(default_factory=lambda: NO_METADATA)
 
@@ -248,7 +252,23 @@ def _with_action(
         path_rewrite=action.path_rewrite,
         host_rewrite=action.host_rewrite,
         append_x_forwarded_host=action.append_x_forwarded_host,
+        overrides=_with_cors(plain.overrides, host.cors, action.cors),
+        facts=RouteFacts(
+            action.rate_limits,
+            host.rate_limits,
+            action.include_virtual_host_rate_limits,
+        ),
     )
+
+
+def _with_cors(
+    overrides: Overrides, broader: Override | None, specific: Override | None
+) -> Overrides:
+    """Overrides with the routes' own CORS policies, which count where the filter has none."""
+    if FILTER in overrides or (broader is None and specific is None):
+        return overrides
+    levels = ({FILTER: one} for one in (broader, specific) if one is not None)
+    return composed((overrides, *levels))
 
 
 def _with_weight(plain: Chosen, entry: ClusterWeight, configuration: RouteConfiguration) -> Chosen:

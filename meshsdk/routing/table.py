@@ -78,7 +78,9 @@ class RouteTable:
 
     def choose(self, request: Request, context: CallContext) -> Chosen | None:
         """What the request's route says; None for 404 (flag NR). Writes what the call's context
-        knows of it: virtual host, route name."""
+        knows of it: virtual host, route name, cluster."""
+        context.route = None
+        context.cluster = ""
         host = self.virtual_host(request)
         if host is None:
             return None
@@ -103,6 +105,8 @@ class RouteTable:
             return replace(chosen, reply=redirect_reply(request, action, route.match, context))
         if isinstance(action, DirectResponse):
             return replace(chosen, reply=direct_reply(request, action, context))
+        context.route = chosen.facts
+        context.cluster = chosen.cluster
         return chosen
 
     def _host(self, host: VirtualHost) -> _Host:

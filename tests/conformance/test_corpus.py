@@ -8,13 +8,18 @@ from tests.conformance.corpus import Case, cases, differences, is_rejected
 
 _CASES = cases()
 EQUAL = [
+    "cors",
+    "csrf",
+    "fault",
     "fuzz_jwt",
     "fuzz_lb",
     "fuzz_rbac",
     "fuzz_retry",
     "fuzz_routes",
+    "header_mutation",
     "jwt_authn",
     "lb",
+    "local_ratelimit",
     "rbac",
     "retry",
     "routes",
@@ -28,7 +33,6 @@ NOT_EQUAL = {
 }
 REFUSED = {
     "rbac_cel": "condition",
-    "csrf": "CsrfPolicy",
 }
 """Areas whose filter is not built, and the word that its refusal names."""
 

@@ -169,12 +169,11 @@ def test_every_cluster_that_is_named_outright_is_known() -> None:
 
 
 def test_traffic_fields_without_code_are_reported_by_their_path() -> None:
-    found = _parse(_host(_action(internal_redirect_policy={}, cors={})), vhds={"config_source": {}})
+    found = _parse(_host(_action(internal_redirect_policy={})), vhds={"config_source": {}})
 
     assert found.not_built == ("route_configuration.vhds",)
     assert found.virtual_hosts[0].routes[0].not_built == (
         f"{R}.route.internal_redirect_policy",
-        f"{R}.route.cors",
     )
 
 

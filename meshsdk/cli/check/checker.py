@@ -29,6 +29,8 @@ _SEED = 1
 """Chance is the same in every run."""
 _LOCAL_ADDRESS = "192.0.2.2"
 """Our own address where the corpus was recorded: what stands for a loopback peer in XFF."""
+_SERVICE_CLUSTER = "oracle"
+"""Our node's cluster there."""
 _STAGGER = 15.0
 """Milliseconds between concurrent requests where the case says nothing."""
 
@@ -51,6 +53,7 @@ class Checker:
             compat=compat,
             runtime=_runtime(config),
             local_address=_LOCAL_ADDRESS,
+            service_cluster=_SERVICE_CLUSTER,
         )
         if case.is_neutral(config):
             found = {
@@ -88,7 +91,7 @@ class Checker:
 
     # -- one request ------------------------------------------------------------------------
 
-    def _send(self, request: Json) -> Json:
+    def _send(self, request: Json, connection: Connection | None = None) -> Json:
         refusal = self._spec.refuses(request)
         if refusal is not None:
             return outcome.refused(request.get("id"), refusal)
@@ -96,19 +99,27 @@ class Checker:
         if isinstance(decoded, LocalReply):
             return outcome.codec_refusal(request.get("id"), decoded)
         self._upstream.seen = []
+        started = self._loop.monotonic()
         over: list[bool] = []
-        exchange, context = self._begin(request, decoded, lambda: over.append(True))
+        exchange, context = self._begin(request, decoded, lambda: over.append(True), connection)
         if exchange is None:
             return outcome.refused(request.get("id"), "connection_closed")
         self._loop.run(lambda: bool(over))
-        return outcome.of_call(
+        result = outcome.of_call(
             request.get("id"), exchange.outcome, context, self._upstream.seen, self._case
         )
+        if request.get("record_elapsed"):
+            result["elapsed_ms"] = round((self._loop.monotonic() - started) * 1000)
+        return result
 
     def _begin(
-        self, request: Json, decoded: Request, finished: Callable[[], None]
+        self,
+        request: Json,
+        decoded: Request,
+        finished: Callable[[], None],
+        connection: Connection | None = None,
     ) -> tuple[Exchange | None, CallContext]:
-        connection = client.connection(request)
+        connection = connection or client.connection(request)
         context = CallContext(self._loop, self._random, connection)
         context.start = self._loop.monotonic()
         context.destination = connection.local
@@ -139,8 +150,11 @@ class Checker:
 
     def _repeat(self, request: Json) -> Json:
         sequence: list[str] = []
+        connection = client.connection(request)
         for i in range(int(_number(request, "repeat"))):
-            result = self._send(_varied(request, i))
+            result = self._send(
+                _varied(request, i), None if request.get("fresh_connection") else connection
+            )
             name = result.get("endpoint") or result.get("cluster")
             if request.get("observe_status") or name is None:
                 name = f"{name}|{result.get('status')}"

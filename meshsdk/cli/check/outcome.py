@@ -99,7 +99,7 @@ def _reached(primary: Sequence[Seen], case: Case) -> Json:
     upstream: Json = {
         "method": request.method,
         "path": request.path,
-        "authority": request.authority,
+        "authority": request.authority or None,
         "headers": sorted(([n, v] for n, v in request.headers), key=lambda pair: pair[0]),
     }
     if last.body:
