@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Mesh": "meshsdk.mesh",
+    "Options": "meshsdk.mesh",
     "current_peer": "meshsdk.downstream.current",
     "Peer": "meshsdk.call.connection",
     "SpiffeId": "meshsdk.call.spiffe_id",
@@ -26,6 +27,7 @@ __all__ = [
     "Mesh",
     "MeshError",
     "NotReadyError",
+    "Options",
     "Peer",
     "PeerError",
     "SpiffeId",

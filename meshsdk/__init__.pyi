@@ -8,6 +8,7 @@ from meshsdk.errors import NotReadyError as NotReadyError
 from meshsdk.errors import PeerError as PeerError
 from meshsdk.errors import UsageError as UsageError
 from meshsdk.mesh import Mesh as Mesh
+from meshsdk.mesh import Options as Options
 
 __version__: str
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Mesh",
     "MeshError",
     "NotReadyError",
+    "Options",
     "Peer",
     "PeerError",
     "SpiffeId",

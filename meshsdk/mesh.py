@@ -1,33 +1,28 @@
 """`Mesh`: the composition root. Everything else is given what it needs."""
 
 import atexit
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import Literal, Protocol
-from urllib.parse import urlsplit
+from typing import Literal
 
 from anyio import to_thread
 
 from meshsdk.call.address import Address
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import Deliver, Dial, Effect, Flow, Mirror, Send, Sleep
-from meshsdk.call.headers import Headers
-from meshsdk.call.message import Request, Reset, Response
+from meshsdk.call.effects import Flow
+from meshsdk.call.message import Request
 from meshsdk.clock import Clock, Random, SystemClock, SystemRandom
 from meshsdk.config.bootstrap import (
     NOBODY,
     Bootstrap,
-    CertificateFiles,
     Credentials,
     Mode,
     Node,
     Server,
-    from_istio_environment,
     parse_grpc_bootstrap,
 )
 from meshsdk.config.extension import Extensions, HttpFilterExtension, Registry
@@ -40,17 +35,21 @@ from meshsdk.flow.inbound import inbound
 from meshsdk.flow.outbound import Source, outbound
 from meshsdk.flow.plan import LiveState, Plan
 from meshsdk.flow.select import Target
-from meshsdk.identity.sources.files import CredentialFiles, FilesSource
-from meshsdk.identity.sources.static import StaticSource
 from meshsdk.identity.tls_contexts import TlsContexts
-from meshsdk.identity.x509_context import X509Context
 from meshsdk.lb_policies import LB_POLICIES
 from meshsdk.resources.secret import Secret
 from meshsdk.resources.snapshot import Absent
 from meshsdk.runtime import fork
 from meshsdk.runtime.ads_feed import AdsFeed
+from meshsdk.runtime.explain import Explanation, HttpRequest, explain
 from meshsdk.runtime.feed import Feed
-from meshsdk.runtime.identity import IdentityKeeper, IdentitySource
+from meshsdk.runtime.identity import IdentityKeeper
+from meshsdk.runtime.origin import (
+    Identity,
+    bootstrap_from_environment,
+    identity_of,
+    identity_source,
+)
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.runtime.static_feed import StaticFeed
 from meshsdk.runtime.tls import FeedTls
@@ -61,13 +60,9 @@ from meshsdk.upstream.dialing import AddressMap
 from meshsdk.upstream.feed_contexts import FeedContexts
 from meshsdk.upstream.sync import SyncUpstream
 
-_PORTS = {"http": 80, "https": 443}
 _POLL = 1.0
 """Seconds after which a wait looks at both of its conditions again."""
-_GRPC_FILE = "GRPC_XDS_BOOTSTRAP"
-_GRPC_INLINE = "GRPC_XDS_BOOTSTRAP_CONFIG"
 
-Identity = IdentitySource | X509Context | CredentialFiles
 Compat = Literal["strict", "envoy"]
 
 
@@ -86,34 +81,6 @@ class Options:
     random: Random = SystemRandom()
     addresses: AddressMap = AddressMap()
     """Where addresses of the feed really are: for tests, and for meshes behind port forwards."""
-
-
-class HttpRequest(Protocol):
-    """A request of an HTTP client library."""
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def url(self) -> object: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What the mesh would do with a request, and why; nothing was sent."""
-
-    listener: str
-    filter_chain: str
-    route: str
-    cluster: str
-    endpoint: str
-    status: int | None
-    """Of the mesh's own answer; None when the request would go to `endpoint`."""
-    details: str
-    flags: tuple[str, ...]
-    steps: tuple[tuple[str, str], ...]
-    """(filter, what it decided), in order."""
 
 
 class Mesh:
@@ -139,6 +106,7 @@ class Mesh:
             compat=options.compat,
             namespace=node.namespace,
             dns_domain=node.dns_domain,
+            service_cluster=node.cluster,
             local_address=node.address or "127.0.0.1",
         )
         self._make_feed = feed
@@ -156,7 +124,10 @@ class Mesh:
         self.contexts = TlsContexts(options.clock)
         self.tls = FeedTls(self.contexts, self._secrets)
         self.identity = IdentityKeeper(
-            _source(self._identity, options.clock), self.contexts, options.clock, options.emit
+            identity_source(self._identity, options.clock),
+            self.contexts,
+            options.clock,
+            options.emit,
         )
         client_contexts = FeedContexts(self.tls)
         self.sync_upstream = SyncUpstream(client_contexts, options.addresses, options.clock)
@@ -200,9 +171,9 @@ class Mesh:
         elif bootstrap is not None:
             found = parse_grpc_bootstrap(Path(bootstrap).read_text(), str(bootstrap))
         else:
-            found = _from_environment()
+            found = bootstrap_from_environment()
         if identity is None:
-            identity = _identity_of(found)
+            identity = identity_of(found)
 
         def feed(mesh: Mesh) -> Feed:
             return AdsFeed(
@@ -348,27 +319,8 @@ class Mesh:
         `request`: ours, or what has `method`, `url` and `headers` as httpx's has. `target`: where
         the application would connect; by default where the URL or the authority says.
         """
-        if not isinstance(request, Request):
-            request, target = _asked(request, target)
-        if target is None:
-            host, _, port = request.authority.partition(":")
-            target = Target(host, int(port or 80))
         self.start()
-        seen: list[CallContext] = []
-        steps: list[tuple[str, str]] = []
-
-        def observe(context: CallContext) -> None:
-            context.tracing = lambda step, decided: steps.append((step, decided))
-            seen.append(context)
-
-        flow = outbound(self.source, request, target, wait=0.0, observe=observe)
-        try:
-            effect = next(flow)
-            while isinstance(effect, Mirror | Sleep):
-                effect = flow.send(None)
-        finally:
-            flow.close()
-        return _explanation(effect, seen[0] if seen else None, tuple(steps))
+        return explain(self.source, request, target)
 
     def _as_fed(self, address: Address) -> Address:
         return self.options.addresses.local.get(address.port, address)
@@ -379,85 +331,6 @@ class Mesh:
     def _secrets(self) -> Mapping[str, Secret | Absent]:
         plan = self.publisher.plan
         return {} if plan is None else plan.snapshot.secrets
-
-
-def _asked(asked: HttpRequest, target: Target | None) -> tuple[Request, Target]:
-    url = urlsplit(str(asked.url))
-    if url.scheme not in _PORTS or url.hostname is None:
-        raise UsageError(f"expected a URL with http:// or https://, found {str(asked.url)!r}")
-    headers = Headers.of((name, value) for name, value in asked.headers.items())
-    path = url.path or "/"
-    request = Request(
-        asked.method,
-        headers.get("host") or url.netloc,
-        f"{path}?{url.query}" if url.query else path,
-        headers.without("host"),
-        url.scheme,
-    )
-    port = url.port or _PORTS[url.scheme]
-    return request, target or Target(url.hostname, port, url.scheme == "https", url.hostname)
-
-
-def _explanation(
-    effect: Effect, context: CallContext | None, steps: tuple[tuple[str, str], ...]
-) -> Explanation:
-    outcome = effect.outcome if isinstance(effect, Deliver) else None
-    status = outcome.status if isinstance(outcome, Response) else None
-    if context is None:
-        detail = outcome.detail if isinstance(outcome, Reset) else "no configuration yet"
-        return Explanation("", "", "", "", "", status, detail, (), steps)
-    host = context.host if isinstance(effect, Send | Dial) else None
-    details = outcome.detail if isinstance(outcome, Reset) else context.details
-    return Explanation(
-        context.listener,
-        context.filter_chain,
-        context.route_name,
-        context.cluster,
-        "" if host is None else str(host.endpoint.address),
-        status,
-        details,
-        tuple(context.flags),
-        steps,
-    )
-
-
-def _source(identity: Identity | None, clock: Clock) -> IdentitySource | None:
-    match identity:
-        case X509Context():
-            return StaticSource(identity, clock)
-        case CredentialFiles():
-            return FilesSource(identity, clock)
-        case _:
-            return identity
-
-
-def _from_environment() -> Bootstrap:
-    path = os.environ.get(_GRPC_FILE)
-    if path:
-        return parse_grpc_bootstrap(Path(path).read_text(), path)
-    inline = os.environ.get(_GRPC_INLINE)
-    if inline:
-        return parse_grpc_bootstrap(inline, _GRPC_INLINE)
-    found = from_istio_environment(os.environ)
-    if found is None:
-        raise UsageError(
-            "nothing says where the control plane is: give Mesh.connect a bootstrap file or a"
-            f" server, or set {_GRPC_FILE}, or Istio's POD_NAME, POD_NAMESPACE and INSTANCE_IP"
-        )
-    return found
-
-
-def _identity_of(bootstrap: Bootstrap) -> CredentialFiles | None:
-    files = bootstrap.files
-    if files is not None:
-        return _credential_files(files)
-    return CredentialFiles.near_workload()
-
-
-def _credential_files(files: CertificateFiles) -> CredentialFiles:
-    return CredentialFiles(
-        Path(files.certificate_file), Path(files.key_file), Path(files.root_file)
-    )
 
 
 _process: list[Mesh] = []

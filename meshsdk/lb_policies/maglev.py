@@ -16,7 +16,7 @@ from meshsdk.lb_policies.hashing import (
     parse_locality_weighted,
 )
 from meshsdk.lb_policies.policy import HashTable, WeightedHosts
-from meshsdk.lb_policies.xxhash import xx64
+from meshsdk.matching.xxh64 import xxh64
 
 TABLE: Final = MessageTable(
     "envoy.extensions.load_balancing_policies.maglev.v3.Maglev",
@@ -70,8 +70,8 @@ def _fill(size: int, hosts: list[tuple[bytes, float]]) -> "array[int]":
     if not hosts:
         return entries
     heaviest = max(weight for _, weight in hosts)
-    at = [xx64(key) % size for key, _ in hosts]
-    skips = [xx64(key, 1) % (size - 1) + 1 for key, _ in hosts]
+    at = [xxh64(key) % size for key, _ in hosts]
+    skips = [xxh64(key, 1) % (size - 1) + 1 for key, _ in hosts]
     targets = [0.0] * len(hosts)
     filled = turn = 0
     while filled < size:

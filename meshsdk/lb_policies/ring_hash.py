@@ -19,7 +19,7 @@ from meshsdk.lb_policies.hashing import (
 )
 from meshsdk.lb_policies.murmur import murmur2
 from meshsdk.lb_policies.policy import HashTable, WeightedHosts
-from meshsdk.lb_policies.xxhash import xx64
+from meshsdk.matching.xxh64 import xxh64
 
 TABLE: Final = MessageTable(
     "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash",
@@ -35,8 +35,8 @@ TABLE: Final = MessageTable(
 )
 _MAX_SIZE: Final = 8 * 1024 * 1024
 _FUNCTIONS: Final[dict[str, Callable[[bytes], int]]] = {
-    "DEFAULT_HASH": xx64,
-    "XX_HASH": xx64,
+    "DEFAULT_HASH": xxh64,
+    "XX_HASH": xxh64,
     "MURMUR_HASH_2": murmur2,
 }
 
@@ -47,7 +47,7 @@ class RingHash:
 
     minimum_size: int = 1024
     maximum_size: int = _MAX_SIZE
-    function: Callable[[bytes], int] = xx64
+    function: Callable[[bytes], int] = xxh64
     hashing: ConsistentHashing = DEFAULT_HASHING
     locality_weighted: bool = False
     not_built: tuple[str, ...] = ()

@@ -1,70 +1,73 @@
-"""XXH64, which Envoy hashes requests and hosts with.
+"""XXH64, with which Envoy hashes requests and places hosts. Source: the xxHash specification.
 
-Source: the xxHash specification, XXH64. The `xxhash` package is used where it is installed.
+The `xxhash` package is used where it is installed.
 """
 
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 _P1: Final = 0x9E3779B185EBCA87
 _P2: Final = 0xC2B2AE3D27D4EB4F
 _P3: Final = 0x165667B19E3779F9
 _P4: Final = 0x85EBCA77C2B2AE63
 _P5: Final = 0x27D4EB2F165667C5
-_MASK: Final = 2**64 - 1
+_MASK: Final = 0xFFFFFFFFFFFFFFFF
 
 
-def _rotated(value: int, by: int) -> int:
-    return (value << by | value >> (64 - by)) & _MASK
+def _rotate(value: int, bits: int) -> int:
+    return ((value << bits) | (value >> (64 - bits))) & _MASK
 
 
 def _round(lane: int, word: int) -> int:
-    return _rotated((lane + word * _P2) & _MASK, 31) * _P1 & _MASK
+    return _rotate((lane + word * _P2) & _MASK, 31) * _P1 & _MASK
 
 
-def _word(data: bytes, at: int, size: int) -> int:
-    return int.from_bytes(data[at : at + size], "little")
-
-
-def plain_xxh64(data: bytes, seed: int = 0) -> int:
-    """XXH64 in Python."""
+def plain_xxh64(data: bytes, seed: int = 0, /) -> int:
+    """XXH64 in Python alone."""
+    length = len(data)
     at = 0
-    if len(data) >= 32:
-        lanes = [seed + _P1 + _P2 & _MASK, seed + _P2 & _MASK, seed, seed - _P1 & _MASK]
-        while at + 32 <= len(data):
-            lanes = [_round(lane, _word(data, at + 8 * i, 8)) for i, lane in enumerate(lanes)]
-            at += 32
-        shifts = (1, 7, 12, 18)
-        value = sum(_rotated(lane, by) for lane, by in zip(lanes, shifts, strict=True)) & _MASK
+    if length >= 32:
+        lanes = [(seed + _P1 + _P2) & _MASK, (seed + _P2) & _MASK, seed, (seed - _P1) & _MASK]
+        while at <= length - 32:
+            for lane in range(4):
+                word = int.from_bytes(data[at : at + 8], "little")
+                lanes[lane] = _round(lanes[lane], word)
+                at += 8
+        acc = sum(_rotate(lanes[i], bits) for i, bits in enumerate((1, 7, 12, 18))) & _MASK
         for lane in lanes:
-            value = ((value ^ _round(0, lane)) * _P1 + _P4) & _MASK
+            acc = ((acc ^ _round(0, lane)) * _P1 + _P4) & _MASK
     else:
-        value = seed + _P5 & _MASK
-    value = value + len(data) & _MASK
-    while at + 8 <= len(data):
-        value = (_rotated(value ^ _round(0, _word(data, at, 8)), 27) * _P1 + _P4) & _MASK
+        acc = (seed + _P5) & _MASK
+    return _finish((acc + length) & _MASK, data, at)
+
+
+def _finish(acc: int, data: bytes, at: int) -> int:
+    length = len(data)
+    while at + 8 <= length:
+        word = int.from_bytes(data[at : at + 8], "little")
+        acc = (_rotate(acc ^ _round(0, word), 27) * _P1 + _P4) & _MASK
         at += 8
-    if at + 4 <= len(data):
-        value = (_rotated(value ^ _word(data, at, 4) * _P1 & _MASK, 23) * _P2 + _P3) & _MASK
+    if at + 4 <= length:
+        word = int.from_bytes(data[at : at + 4], "little")
+        acc = (_rotate(acc ^ (word * _P1 & _MASK), 23) * _P2 + _P3) & _MASK
         at += 4
-    for byte in data[at:]:
-        value = _rotated(value ^ byte * _P5 & _MASK, 11) * _P1 & _MASK
-    value = (value ^ value >> 33) * _P2 & _MASK
-    value = (value ^ value >> 29) * _P3 & _MASK
-    return value ^ value >> 32
+    for octet in data[at:]:
+        acc = _rotate(acc ^ (octet * _P5 & _MASK), 11) * _P1 & _MASK
+    acc = (acc ^ (acc >> 33)) * _P2 & _MASK
+    acc = (acc ^ (acc >> 29)) * _P3 & _MASK
+    return acc ^ (acc >> 32)
 
 
-def _fastest() -> Callable[..., int]:
+class _Hash(Protocol):
+    def __call__(self, data: bytes, seed: int = 0, /) -> int: ...
+
+
+def _fastest() -> _Hash:
     if find_spec("xxhash") is None:
         return plain_xxh64
-    return cast("Callable[..., int]", import_module("xxhash").xxh64_intdigest)
+    return cast("_Hash", import_module("xxhash").xxh64_intdigest)
 
 
-_xxh64: Final = _fastest()
-
-
-def xxh64(data: bytes, seed: int = 0) -> int:
-    """The 64-bit hash of `data`."""
-    return _xxh64(data, seed)
+xxh64: Final[_Hash] = _fastest()
+"""XXH64 of octets, unsigned."""

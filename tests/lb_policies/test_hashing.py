@@ -4,7 +4,7 @@ import pytest
 
 from meshsdk.call.endpoint import Host
 from meshsdk.lb_policies.murmur import murmur2
-from meshsdk.lb_policies.xxhash import xx64, xx64_python
+from meshsdk.matching.xxh64 import xxh64
 from tests.lb_policies.clusters import Balanced, FakeClock, group, lb_endpoint
 
 FIVE = group(*(lb_endpoint(port) for port in range(21001, 21006)))
@@ -19,7 +19,7 @@ def test_an_ejected_hosts_keys_move_and_come_back() -> None:
     clock = FakeClock()
     health = Ejections()
     balanced = Balanced(FIVE, clock=clock, health=health, config=MAGLEV_251)
-    keys = [xx64(bytes([i])) for i in range(100)]
+    keys = [xxh64(bytes([i])) for i in range(100)]
     before = [balanced.pick(hash=k) for k in keys]
 
     balanced.hosts[0].state.ejected_until = 9e9
@@ -35,7 +35,7 @@ def test_an_ejected_hosts_keys_move_and_come_back() -> None:
 
 def test_a_retry_that_avoids_a_host_gets_another() -> None:
     balanced = Balanced(FIVE, config=RING_64)
-    key = xx64(b"key-0")
+    key = xxh64(b"key-0")
     first = balanced.balancer.pick(balanced.context(hash=key))
 
     def avoid(host: Host) -> bool:
@@ -58,27 +58,6 @@ class Ejections:
 
     def sweep(self, now: float) -> None:
         del now
-
-
-# XXH64 test vectors.
-@pytest.mark.parametrize(
-    ("data", "seed", "expected"),
-    [
-        (b"", 0, 0xEF46DB3751D8E999),
-        (b"a", 0, 0xD24EC4F1A98C6E5B),
-        (b"abc", 0, 0x44BC2CF5AD770999),
-        (b"Nobody inspects the spammish repetition", 0, 0xFBCEA83C8A378BF1),
-    ],
-)
-def test_xxhash_in_python_gives_the_published_values(data: bytes, seed: int, expected: int) -> None:
-    assert xx64_python(data, seed) == expected
-    assert xx64(data, seed) == expected
-
-
-def test_xxhash_in_python_equals_the_native_one_for_every_length() -> None:
-    data = bytes(range(256))
-
-    assert all(xx64_python(data[:n], n) == xx64(data[:n], n) for n in range(130))
 
 
 # As std::hash<std::string> of GCC prints them.

@@ -3,7 +3,7 @@
 import pytest
 
 from meshsdk.lb_policies.maglev import is_prime
-from meshsdk.lb_policies.xxhash import xx64
+from meshsdk.matching.xxh64 import xxh64
 from tests.lb_policies.clusters import Balanced, group, lb_endpoint
 
 FIVE = group(*(lb_endpoint(port) for port in range(21001, 21006)))
@@ -28,7 +28,7 @@ def test_keys_find_the_hosts_that_envoy_finds(
 ) -> None:
     balanced = Balanced(*groups, config=policy)
 
-    found = [balanced.pick(hash=xx64(f"key-{i}".encode())) for i in range(len(expected))]
+    found = [balanced.pick(hash=xxh64(f"key-{i}".encode())) for i in range(len(expected))]
 
     assert "".join(str(port - 21000) for port in found) == expected
 
@@ -37,7 +37,7 @@ def test_the_order_of_endpoints_does_not_change_maglev() -> None:
     one = Balanced(group(lb_endpoint(1), lb_endpoint(2), lb_endpoint(3)), config=MAGLEV_251)
     other = Balanced(group(lb_endpoint(3), lb_endpoint(1), lb_endpoint(2)), config=MAGLEV_251)
 
-    keys = [xx64(bytes([i])) for i in range(100)]
+    keys = [xxh64(bytes([i])) for i in range(100)]
 
     assert [one.pick(hash=k) for k in keys] == [other.pick(hash=k) for k in keys]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshsdk.lb_policies.xxhash import xx64
+from meshsdk.matching.xxh64 import xxh64
 from tests.lb_policies.clusters import Balanced, group, labelled, lb_endpoint
 
 FIVE = group(*(lb_endpoint(port) for port in range(21001, 21006)))
@@ -26,7 +26,7 @@ def test_keys_find_the_hosts_that_envoy_finds(
 ) -> None:
     balanced = Balanced(*groups, config=policy)
 
-    found = [balanced.pick(hash=xx64(f"key-{i}".encode())) for i in range(len(expected))]
+    found = [balanced.pick(hash=xxh64(f"key-{i}".encode())) for i in range(len(expected))]
 
     assert "".join(str(port - 21000) for port in found) == expected
 
@@ -35,6 +35,6 @@ def test_hash_key_metadata_stands_for_the_host() -> None:
     plain = Balanced(group(labelled(1, hash_key="a"), labelled(2, hash_key="b")), config=RING_64)
     moved = Balanced(group(labelled(11, hash_key="a"), labelled(12, hash_key="b")), config=RING_64)
 
-    keys = [xx64(bytes([i])) for i in range(50)]
+    keys = [xxh64(bytes([i])) for i in range(50)]
 
     assert [plain.pick(hash=k) + 10 for k in keys] == [moved.pick(hash=k) for k in keys]

@@ -1,0 +1,61 @@
+"""Where the configuration and the credentials of this process come from."""
+
+import os
+from pathlib import Path
+
+from meshsdk.clock import Clock
+from meshsdk.config.bootstrap import (
+    Bootstrap,
+    CertificateFiles,
+    from_istio_environment,
+    parse_grpc_bootstrap,
+)
+from meshsdk.errors import UsageError
+from meshsdk.identity.sources.files import CredentialFiles, FilesSource
+from meshsdk.identity.sources.static import StaticSource
+from meshsdk.identity.x509_context import X509Context
+from meshsdk.runtime.identity import IdentitySource
+
+_GRPC_FILE = "GRPC_XDS_BOOTSTRAP"
+_GRPC_INLINE = "GRPC_XDS_BOOTSTRAP_CONFIG"
+
+Identity = IdentitySource | X509Context | CredentialFiles
+
+
+def identity_source(identity: Identity | None, clock: Clock) -> IdentitySource | None:
+    match identity:
+        case X509Context():
+            return StaticSource(identity, clock)
+        case CredentialFiles():
+            return FilesSource(identity, clock)
+        case _:
+            return identity
+
+
+def bootstrap_from_environment() -> Bootstrap:
+    path = os.environ.get(_GRPC_FILE)
+    if path:
+        return parse_grpc_bootstrap(Path(path).read_text(), path)
+    inline = os.environ.get(_GRPC_INLINE)
+    if inline:
+        return parse_grpc_bootstrap(inline, _GRPC_INLINE)
+    found = from_istio_environment(os.environ)
+    if found is None:
+        raise UsageError(
+            "nothing says where the control plane is: give Mesh.connect a bootstrap file or a"
+            f" server, or set {_GRPC_FILE}, or Istio's POD_NAME, POD_NAMESPACE and INSTANCE_IP"
+        )
+    return found
+
+
+def identity_of(bootstrap: Bootstrap) -> CredentialFiles | None:
+    files = bootstrap.files
+    if files is not None:
+        return credential_files(files)
+    return CredentialFiles.near_workload()
+
+
+def credential_files(files: CertificateFiles) -> CredentialFiles:
+    return CredentialFiles(
+        Path(files.certificate_file), Path(files.key_file), Path(files.root_file)
+    )
