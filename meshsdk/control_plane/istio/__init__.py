@@ -5,6 +5,9 @@
 
 from typing import Final
 
+from meshsdk.control_plane.istio import (
+    authorization_policy,
+)
 from meshsdk.control_plane.istio.documents import Kind
 
-KINDS: Final[tuple[Kind, ...]] = ()
+KINDS: Final[tuple[Kind, ...]] = (authorization_policy.KIND,)
