@@ -7,7 +7,13 @@ from typing import Final
 
 from meshsdk.control_plane.istio import (
     authorization_policy,
+    peer_authentication,
+    request_authentication,
 )
 from meshsdk.control_plane.istio.documents import Kind
 
-KINDS: Final[tuple[Kind, ...]] = (authorization_policy.KIND,)
+KINDS: Final[tuple[Kind, ...]] = (
+    authorization_policy.KIND,
+    peer_authentication.KIND,
+    request_authentication.KIND,
+)

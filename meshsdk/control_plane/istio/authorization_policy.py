@@ -232,7 +232,9 @@ def _attribute(reader: SpecReader, key: str) -> tuple[str, tuple[str, ...]]:
         if key.startswith(prefix):
             attribute, bracket, rest = key.partition("[")
             rest = bracket + rest
-            is_exact = attribute == prefix or (prefix.endswith(".") and len(attribute) > len(prefix))
+            is_exact = attribute == prefix or (
+                prefix.endswith(".") and len(attribute) > len(prefix)
+            )
             if not is_exact or not _BRACKETS.match(rest):
                 raise reader.error_at("key", f"expected {prefix}[name], found {key}")
             names = tuple(rest[1:-1].split("]["))
