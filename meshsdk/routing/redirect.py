@@ -19,7 +19,8 @@ def redirect_reply(
     """The answer of a redirect route."""
     if redirect.rewrite is not None:
         path = rewritten_path(request, redirect.rewrite, match, context)
-        request = replace(request, path=path)
+        if path is not None:
+            request = replace(request, path=path)
     location = location_of(request, redirect)
     return LocalReply(redirect.status, headers=(("location", location),), details=_DETAILS)
 
@@ -56,7 +57,8 @@ def location_of(request: Request, redirect: Redirect) -> str:
         path = f"{redirect.path}{question}{query}"
     if redirect.strip_query and "?" not in redirect.path:
         path = path.partition("?")[0]
-    return f"{scheme}://{host}{port}{path}"
+    slash = "" if path.startswith("/") else "/"
+    return f"{scheme}://{host}{port}{slash}{path}"
 
 
 def _host(request: Request, scheme: str, port: str) -> str:

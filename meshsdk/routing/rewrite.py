@@ -30,23 +30,24 @@ _MISSING = "-"
 
 def rewritten_path(
     request: Request, rewrite: PathRewrite, match: RouteMatch, context: CallContext
-) -> str:
-    """The new `:path`, with the query as it was."""
+) -> str | None:
+    """The new `:path`, with the query as it was; None when nothing would be left of the path,
+    which Envoy then leaves as it is."""
     path = request.path
     bare = without_query(path)
-    rest = path[len(bare) :]
     match rewrite:
         case PrefixRewrite(text):
-            return f"{text}{bare[len(match.matched(bare)) :]}{rest}"
+            new = f"{text}{bare[len(match.matched(bare)) :]}"
         case RegexRewrite(substitution):
-            return substitution.apply(bare) + rest
+            new = substitution.apply(bare)
         case TemplateRewrite(template_rewrite):
             variables = None if match.template is None else match.template.variables(bare)
-            return path if variables is None else template_rewrite.apply(variables) + rest
+            new = bare if variables is None else template_rewrite.apply(variables)
         case FormatRewrite(text):
-            return text.render(Values(context, request), _MISSING) + rest
+            new = text.render(Values(context, request), _MISSING)
         case _:
             assert_never(rewrite)
+    return new + path[len(bare) :] if new else None
 
 
 def rewrite_path(
@@ -54,6 +55,8 @@ def rewrite_path(
 ) -> Request:
     """The request with its new path; the old one is told upstream."""
     path = rewritten_path(request, rewrite, match, context)
+    if path is None:
+        return request
     headers = request.headers.set(ORIGINAL_PATH, request.path)
     return replace(request, path=path, headers=headers)
 

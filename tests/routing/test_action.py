@@ -85,6 +85,22 @@ def test_a_path_is_rewritten_and_the_old_one_told(
     assert sent.field("x-envoy-original-path") == (path,)
 
 
+@pytest.mark.parametrize("path", ["/q", "/q?a=1"])
+def test_a_path_of_which_nothing_would_be_left_stays(path: str) -> None:
+    nothing: Json = {"pattern": {"regex": "^/q"}, "substitution": ""}
+    forwarded = table(route({"prefix": "/"}, "x", regex_rewrite=nothing))
+    redirected = table({"match": ANY, "redirect": {"regex_rewrite": nothing}})
+    call, asked = context(), request(path, authority="a.test")
+
+    sent = choose(forwarded, asked, call).finalize(asked, call)
+    reply = choose(redirected, asked).reply
+
+    assert sent.path == path
+    assert sent.field("x-envoy-original-path") == ()
+    assert reply is not None
+    assert reply.headers == (("location", f"http://a.test{path}"),)
+
+
 # host rewrite, fields of the request, authority upstream.
 HOSTS: list[tuple[Json, list[tuple[str, str]], str]] = [
     ({"host_rewrite_literal": "new:1"}, [], "new:1"),
@@ -149,7 +165,9 @@ REDIRECTS: list[tuple[Json, str, str]] = [
     ({"path_redirect": "/n"}, "/p?q", "http://a.test:80/n?q"),
     ({"path_redirect": "/n?r"}, "/p?q", "http://a.test:80/n?r"),
     ({"path_redirect": "/n", "strip_query": True}, "/p?q", "http://a.test:80/n"),
+    ({"path_redirect": "n"}, "/p?q", "http://a.test:80/n?q"),
     ({"prefix_rewrite": "/z"}, "/p?q", "http://a.test:80/z?q"),
+    ({"prefix_rewrite": "z"}, "/p?q", "http://a.test:80/z?q"),
     (
         {"regex_rewrite": {"pattern": {"regex": "^/(.*)$"}, "substitution": "/v/\\1"}},
         "/p",
