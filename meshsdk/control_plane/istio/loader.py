@@ -49,6 +49,8 @@ class Loaded:
     problems: tuple[Problem, ...] = ()
     mesh_config: MeshConfig = field(default_factory=MeshConfig)
     """Istio's defaults where no document is one."""
+    mesh_mark: Mark | None = None
+    """Where it stands; None where no document is one."""
 
     def all(self, noun: type[T]) -> tuple[T, ...]:
         """The nouns of a type, oldest first."""
@@ -70,8 +72,14 @@ class Loaded:
             for each in previous.documents
             if each.key not in have and (each.key in keys or each.mark.file in files)
         ]
-        mesh = previous.mesh_config if MESH_CONFIG in keys else self.mesh_config
-        return replace(self, documents=_sorted((*self.documents, *kept)), mesh_config=mesh)
+        documents = _sorted((*self.documents, *kept))
+        mark = previous.mesh_mark
+        is_lost = self.mesh_mark is None and mark is not None and mark.file in files
+        if is_lost or MESH_CONFIG in keys:
+            return replace(
+                self, documents=documents, mesh_config=previous.mesh_config, mesh_mark=mark
+            )
+        return replace(self, documents=documents)
 
 
 def load(texts: Mapping[str, str], kinds: Sequence[Kind] = KINDS) -> Loaded:
@@ -97,9 +105,9 @@ class _Loading:
             more = f" (and {len(marks) - 1} more)" if len(marks) > 1 else ""
             text = f"skipped: {api_version} {kind} says nothing of the mesh{more}"
             self._problems.append(Problem("info", marks[0], "", text))
-        mesh = self._mesh[1] if self._mesh is not None else None
+        mark, mesh = self._mesh or (None, None)
         documents = _sorted(self._found.values())
-        return Loaded(documents, tuple(self._problems), mesh or MeshConfig())
+        return Loaded(documents, tuple(self._problems), mesh or MeshConfig(), mark)
 
     def read(self, file: str, text: str) -> None:
         for first_line, part in _parts(text):

@@ -93,8 +93,9 @@ def read_nodes(text: str, file: str, first_line: int = 1) -> Iterator[Node]:
     try:
         yield from builder.documents()
     except yaml.MarkedYAMLError as error:
-        found = error.problem_mark or error.context_mark
-        where = builder.mark(found)
+        where = builder.mark(error.problem_mark or error.context_mark)
+        last = first_line + text.rstrip().count("\n")
+        where = min(where, Mark(file, last, 1), key=lambda mark: mark.line)  # libyaml adds a line
         raise SpecError(where, "", f"not YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:  # such as a character that YAML does not allow
         raise SpecError(start, "", f"not YAML: {str(error).splitlines()[0]}") from error
