@@ -6,23 +6,16 @@ from functools import partial
 
 import httpx2
 
-from meshsdk.call.message import Reset, Response
 from meshsdk.integrations.httpx_api import (
+    AsyncAdapter,
     Cert,
     Errors,
     LocalReplies,
-    Settings,
-    async_extensions,
-    async_source,
-    sync_extensions,
-    sync_source,
+    SyncAdapter,
 )
-from meshsdk.upstream.aio import AnyPools
-from meshsdk.upstream.async_calls import AsyncBody, AsyncCall
-from meshsdk.upstream.body import RequestBody
+from meshsdk.upstream.async_calls import AsyncBody
 from meshsdk.upstream.calls import Membership
-from meshsdk.upstream.sync import SyncUpstream
-from meshsdk.upstream.sync_calls import SyncBody, SyncCall
+from meshsdk.upstream.sync_calls import SyncBody
 
 __all__ = ["AsyncMeshTransport", "MeshTransport"]
 
@@ -57,47 +50,24 @@ class MeshTransport(httpx2.BaseTransport):
         trust_env: bool = True,
     ) -> None:
         make = partial(httpx2.create_ssl_context, verify=verify, cert=cert, trust_env=trust_env)
-        self._settings = Settings(mesh, local_replies, _ERRORS, make)
-        self._upstream: SyncUpstream | None = None
+        self._adapter = SyncAdapter(mesh, local_replies, _ERRORS, make)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """As httpx2.BaseTransport."""
-        settings, stream = self._settings, request.stream
-        if type(stream) is httpx2.ByteStream:
-            body = RequestBody(b"".join(stream))
-        else:
-            body = sync_source(stream)
-        try:
-            wanted = settings.wanted(
-                request.method, request.url, request.headers, body, request.extensions
-            )
-            call = SyncCall(settings.mesh, wanted)
-            if call.upstream is not self._upstream:
-                self._upstream = call.upstream
-                call.upstream.users.add(self)
-            outcome = call.run()
-        except Exception as error:
-            _ERRORS.reraise(error)
-        if isinstance(outcome, Reset):
-            raise _ERRORS.of_reset(outcome)
-        return self._response(call, outcome)
-
-    def _response(self, call: SyncCall, response: Response) -> httpx2.Response:
-        extensions = sync_extensions(call, response)
-        content = call.take_whole(response)
-        if content is None:
-            stream: httpx2.SyncByteStream = _Stream(SyncBody(call, response))
-        else:
-            self._settings.refuse(response, call.context)
-            stream = httpx2.ByteStream(content)
+        stream = request.stream
+        whole = b"".join(stream) if type(stream) is httpx2.ByteStream else None
+        answer = self._adapter.call(request, whole)
+        body = answer.body
         return httpx2.Response(
-            response.status, headers=response.headers.raw(), stream=stream, extensions=extensions
+            answer.status,
+            headers=answer.headers,
+            stream=httpx2.ByteStream(answer.content or b"") if body is None else _Stream(body),
+            extensions=answer.extensions,
         )
 
     def close(self) -> None:
         """As httpx2.BaseTransport. The last one of a mesh to close takes idle connections along."""
-        if self._settings.is_started:
-            self._settings.mesh.sync_upstream.release(self)
+        self._adapter.close()
 
 
 class AsyncMeshTransport(httpx2.AsyncBaseTransport):
@@ -113,47 +83,24 @@ class AsyncMeshTransport(httpx2.AsyncBaseTransport):
         trust_env: bool = True,
     ) -> None:
         make = partial(httpx2.create_ssl_context, verify=verify, cert=cert, trust_env=trust_env)
-        self._settings = Settings(mesh, local_replies, _ERRORS, make)
-        self._pools: AnyPools | None = None
+        self._adapter = AsyncAdapter(mesh, local_replies, _ERRORS, make)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """As httpx2.AsyncBaseTransport."""
-        settings, stream = self._settings, request.stream
-        if type(stream) is httpx2.ByteStream:
-            body = RequestBody(b"".join(stream))
-        else:
-            body = async_source(stream)
-        try:
-            wanted = settings.wanted(
-                request.method, request.url, request.headers, body, request.extensions
-            )
-            call = AsyncCall(settings.mesh, wanted)
-            if call.pools is not self._pools:
-                self._pools = call.pools
-                call.pools.users.add(self)
-            outcome = await call.run()
-        except Exception as error:
-            _ERRORS.reraise(error)
-        if isinstance(outcome, Reset):
-            raise _ERRORS.of_reset(outcome)
-        return self._response(call, outcome)
-
-    def _response(self, call: AsyncCall, response: Response) -> httpx2.Response:
-        extensions = async_extensions(call, response)
-        content = call.take_whole(response)
-        if content is None:
-            stream: httpx2.AsyncByteStream = _AsyncStream(AsyncBody(call, response))
-        else:
-            self._settings.refuse(response, call.context)
-            stream = httpx2.ByteStream(content)
+        stream = request.stream
+        whole = b"".join(stream) if type(stream) is httpx2.ByteStream else None
+        answer = await self._adapter.call(request, whole)
+        body = answer.body
         return httpx2.Response(
-            response.status, headers=response.headers.raw(), stream=stream, extensions=extensions
+            answer.status,
+            headers=answer.headers,
+            stream=httpx2.ByteStream(answer.content or b"") if body is None else _AsyncStream(body),
+            extensions=answer.extensions,
         )
 
     async def aclose(self) -> None:
         """As `MeshTransport.close`, for the running event loop."""
-        if self._settings.is_started:
-            self._settings.mesh.async_upstream.here().release(self)
+        self._adapter.close()
 
 
 class _Stream(httpx2.SyncByteStream):

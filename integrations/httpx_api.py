@@ -4,30 +4,34 @@ Neither library is imported here; each has a file of its own that names its clas
 """
 
 import ssl
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NoReturn, Protocol, cast
+from typing import Generic, Literal, NoReturn, Protocol, TypeVar, cast
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.headers import Headers, RawPair
 from meshsdk.call.message import Request, Reset, ResetReason, Response
 from meshsdk.errors import NotReadyError
 from meshsdk.flow.select import Target
+from meshsdk.upstream.aio import AnyPools
 from meshsdk.upstream.aio_connection import AioConnection
 from meshsdk.upstream.anyio_connection import AnyioConnection
-from meshsdk.upstream.async_calls import AsyncCall
+from meshsdk.upstream.async_calls import AsyncBody, AsyncCall
 from meshsdk.upstream.body import BodyLengthError, RequestBody
 from meshsdk.upstream.calls import Call, Membership, Wanted
+from meshsdk.upstream.exchange import BodyBroken
 from meshsdk.upstream.head import HeadError
 from meshsdk.upstream.network_stream import AsyncNetworkStream, NetworkStream
 from meshsdk.upstream.pool import Origin
-from meshsdk.upstream.steps import BodyBroken
-from meshsdk.upstream.sync_calls import SyncCall
+from meshsdk.upstream.sync import SyncUpstream
+from meshsdk.upstream.sync_calls import SyncBody, SyncCall
 from meshsdk.upstream.timeouts import UNBOUNDED, CallerTimedOut, CallerTimeouts, Operation
 
 LocalReplies = Literal["response", "raise"]
 Cert = str | tuple[str, str] | tuple[str, str, str] | None
+B = TypeVar("B")
+K = TypeVar("K", bound=Call)
 _CACHED = 1024
 _PORTS = {"http": 80, "https": 443}
 
@@ -52,6 +56,21 @@ class Fields(Protocol):
 
     @property
     def raw(self) -> list[RawPair]: ...
+
+
+class Asked(Protocol):
+    """Of `httpx.Request`."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def url(self) -> Url: ...
+    @property
+    def headers(self) -> Fields: ...
+    @property
+    def stream(self) -> object: ...
+    @property
+    def extensions(self) -> Mapping[str, object]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +166,6 @@ class Settings:
         return mesh
 
     @property
-    def is_started(self) -> bool:
-        """Whether there is a mesh whose connections could be ours."""
-        return self._mesh is not None
-
-    @property
     def context(self) -> ssl.SSLContext:
         """The application's TLS, for chains that pass it through; made at the first use."""
         context = self._context
@@ -163,21 +177,15 @@ class Settings:
 
     # -- in ---------------------------------------------------------------------------------
 
-    def wanted(
-        self,
-        method: str,
-        url: Url,
-        fields: Fields,
-        body: RequestBody,
-        extensions: Mapping[str, object],
-    ) -> Wanted:
+    def wanted(self, request: Asked, body: RequestBody) -> Wanted:
         """The call for a request of the library."""
+        url, extensions = request.url, request.extensions
         scheme, netloc = url.scheme, url.netloc
         sni = extensions.get("sni_hostname")
         place = self._places.get((scheme, netloc, sni))
         if place is None:
             place = self._place(url, sni)
-        raw = fields.raw
+        raw = request.headers.raw
         authority = b""
         others: list[RawPair] = []
         for pair in raw:
@@ -185,21 +193,15 @@ class Settings:
                 authority = pair[1]
             else:
                 others.append(pair)
-        request = Request(
-            method,
+        noun = Request(
+            request.method,
             (authority or netloc).decode("latin-1"),
             url.raw_path.decode("latin-1"),
             Headers.from_raw(others),
             scheme,
             has_body=body.length != 0,
         )
-        return Wanted(
-            request,
-            *place,
-            raw,
-            body,
-            _limits(extensions),
-        )
+        return Wanted(noun, *place, raw, body, _limits(extensions))
 
     def _place(self, url: Url, sni: object) -> tuple[Target, Origin]:
         """Where the application's own client would connect, kept for its next request."""
@@ -224,7 +226,24 @@ class Settings:
 
     # -- out --------------------------------------------------------------------------------
 
-    def refuse(self, response: Response, context: CallContext | None) -> None:
+    def answer(
+        self,
+        call: K,
+        response: Response,
+        extensions: dict[str, object],
+        stream: Callable[[K, Response], B],
+    ) -> "Answer[B]":
+        """The delivered response; `stream` makes the body that is still to come."""
+        headers = response.headers.raw()
+        content = call.take_whole(response)
+        body = None
+        if content is None:
+            body = stream(call, response)
+        else:
+            self._refuse(response, call.context)
+        return Answer(response.status, headers, content, body, extensions)
+
+    def _refuse(self, response: Response, context: CallContext | None) -> None:
         """Raise for a local reply that stands for a failed call, where the user asked for that."""
         if self.local_replies != "raise" or context is None or not context.flags:
             return
@@ -284,7 +303,20 @@ def facts(context: CallContext | None) -> dict[str, object]:
     }
 
 
+@dataclass(slots=True)
+class Answer(Generic[B]):
+    """What a library's response is made of. One of `content` and `body` is set."""
+
+    status: int
+    headers: Sequence[RawPair]
+    content: bytes | None
+    """The whole body, where it was here already."""
+    body: B | None
+    extensions: dict[str, object]
+
+
 def _extensions(call: Call, response: Response) -> dict[str, object]:
+    """What httpx's own transport tells of a response, and `meshsdk`."""
     found: dict[str, object] = {
         "http_version": response.version,
         "meshsdk": facts(call.context),
@@ -294,31 +326,72 @@ def _extensions(call: Call, response: Response) -> dict[str, object]:
     return found
 
 
-def sync_extensions(call: SyncCall, response: Response) -> dict[str, object]:
-    """What httpx's own transport tells of a response, and `meshsdk`."""
-    found = _extensions(call, response)
-    exchange = call.mesh.sync_upstream.exchange(response)
-    if exchange is not None and exchange.connection is not None:
-        found["network_stream"] = NetworkStream(exchange.connection)
-    return found
+class SyncAdapter(Settings):
+    """Calls of one blocking transport."""
+
+    _upstream: SyncUpstream | None = None
+
+    def call(self, request: Asked, whole: bytes | None) -> Answer[SyncBody]:
+        """Send a request; `whole` is its body, None where it must be streamed. Raises the
+        library's exceptions."""
+        if whole is None:
+            body = RequestBody(source=iter(cast("Iterable[bytes]", request.stream)))
+        else:
+            body = RequestBody(whole)
+        try:
+            call = SyncCall(self.mesh, self.wanted(request, body))
+            if call.upstream is not self._upstream:
+                self._upstream = call.upstream
+                call.upstream.users.add(self)
+            outcome = call.run()
+        except Exception as error:
+            self.errors.reraise(error)
+        if isinstance(outcome, Reset):
+            raise self.errors.of_reset(outcome)
+        extensions = _extensions(call, outcome)
+        exchange = call.upstream.exchange(outcome)
+        if exchange is not None and exchange.connection is not None:
+            extensions["network_stream"] = NetworkStream(exchange.connection)
+        return self.answer(call, outcome, extensions, SyncBody)
+
+    def close(self) -> None:
+        """The transport closes."""
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            upstream.release(self)
 
 
-def async_extensions(call: AsyncCall, response: Response) -> dict[str, object]:
-    """`sync_extensions` for awaiting callers."""
-    found = _extensions(call, response)
-    exchange = call.pools.exchange(response)
-    if exchange is not None and exchange.connection is not None:
-        connection = exchange.connection
-        if isinstance(connection, AioConnection | AnyioConnection):
-            found["network_stream"] = AsyncNetworkStream(connection)
-    return found
+class AsyncAdapter(Settings):
+    """Calls of one awaiting transport."""
 
+    _pools: AnyPools | None = None
 
-def sync_source(stream: object) -> RequestBody:
-    """A body that the application streams."""
-    return RequestBody(source=iter(cast("Iterable[bytes]", stream)))
+    async def call(self, request: Asked, whole: bytes | None) -> Answer[AsyncBody]:
+        """As `SyncAdapter.call`."""
+        if whole is None:
+            body = RequestBody(async_source=aiter(cast("AsyncIterable[bytes]", request.stream)))
+        else:
+            body = RequestBody(whole)
+        try:
+            call = AsyncCall(self.mesh, self.wanted(request, body))
+            if call.pools is not self._pools:
+                self._pools = call.pools
+                call.pools.users.add(self)
+            outcome = await call.run()
+        except Exception as error:
+            self.errors.reraise(error)
+        if isinstance(outcome, Reset):
+            raise self.errors.of_reset(outcome)
+        extensions = _extensions(call, outcome)
+        exchange = call.pools.exchange(outcome)
+        if exchange is not None:
+            connection = exchange.connection
+            if isinstance(connection, AioConnection | AnyioConnection):
+                extensions["network_stream"] = AsyncNetworkStream(connection)
+        return self.answer(call, outcome, extensions, AsyncBody)
 
-
-def async_source(stream: object) -> RequestBody:
-    """A body that the application streams from a coroutine."""
-    return RequestBody(async_source=aiter(cast("AsyncIterable[bytes]", stream)))
+    def close(self) -> None:
+        """The transport closes; connections of other event loops end by themselves."""
+        if self._pools is not None:
+            self._pools = None
+            self.mesh.async_upstream.here().release(self)

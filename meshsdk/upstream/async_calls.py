@@ -24,7 +24,7 @@ from meshsdk.upstream.aio import AnyPools
 from meshsdk.upstream.aio_pools import AioPools
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.calls import Call, Membership, Wanted, ask_over, body_read, refused
-from meshsdk.upstream.steps import BodyBroken
+from meshsdk.upstream.exchange import BodyBroken
 
 
 class AsyncCall(Call):

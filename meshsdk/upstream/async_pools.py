@@ -9,9 +9,17 @@ from meshsdk.call.message import Outcome, Reset
 from meshsdk.upstream import steps
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.connection import Connection
+from meshsdk.upstream.exchange import (
+    BodyBroken,
+    Exchange,
+    attempt,
+    attempt_over,
+    next_piece,
+)
+from meshsdk.upstream.obtain import Lent, raw_connection
 from meshsdk.upstream.pool import Origin
 from meshsdk.upstream.pools import Pools
-from meshsdk.upstream.steps import Ask, BodyBroken, Exchange, Lent, Steps
+from meshsdk.upstream.steps import Ask, Steps
 from meshsdk.upstream.timeouts import MIRROR_TIMEOUT, UNBOUNDED, CallerTimeouts
 
 C = TypeVar("C", bound=Connection)
@@ -25,22 +33,22 @@ class AsyncPools(Pools[C]):
     ) -> Outcome:
         """One attempt. CallerTimedOut, HeadError, BodyLengthError, and what the body raises."""
         ask = self.ask(send, body, timeouts)
-        return ask if isinstance(ask, Reset) else await self._run(steps.attempt(ask))
+        return ask if isinstance(ask, Reset) else await self._run(attempt(ask))
 
     async def dial(
         self, dial: Dial, origin: Origin, timeouts: CallerTimeouts = UNBOUNDED
     ) -> Dialed | Reset:
         """A raw connection; `Dialed.stream` is a `Lent`, for `send_over` or to be closed."""
-        lent = await self._run(steps.dial(self.ask_to_dial(dial, origin, timeouts)))
+        lent = await self._run(raw_connection(self.ask_to_dial(dial, origin, timeouts)))
         return lent if isinstance(lent, Reset) else Dialed(lent, dial.host)
 
     async def send_over(self, ask: Ask[C], lent: Lent[C]) -> Outcome:
         """The application's own request on a raw connection."""
-        return await self._run(steps.attempt_over(ask, lent))
+        return await self._run(attempt_over(ask, lent))
 
     async def read(self, exchange: Exchange[C]) -> bytes | None:
         """The next piece of a body; None at its end. BodyBroken, CallerTimedOut."""
-        return await self._run(steps.next_piece(exchange))
+        return await self._run(next_piece(exchange))
 
     @abstractmethod
     def mirror(self, mirror: Mirror, data: bytes) -> None:

@@ -21,9 +21,11 @@ from meshsdk.runtime.publisher import Publisher
 from meshsdk.upstream.aio import AsyncUpstream
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.connection import Connection
+from meshsdk.upstream.exchange import Exchange
 from meshsdk.upstream.head import verbatim_head
+from meshsdk.upstream.obtain import Lent
 from meshsdk.upstream.pool import Origin
-from meshsdk.upstream.steps import Ask, Exchange, Lent
+from meshsdk.upstream.steps import Ask
 from meshsdk.upstream.sync import SyncUpstream
 from meshsdk.upstream.timeouts import CallerTimeouts
 

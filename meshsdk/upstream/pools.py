@@ -13,9 +13,11 @@ from meshsdk.resources.tls import UpstreamTls
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.connection import Connection, Lease
 from meshsdk.upstream.dialing import AddressMap
+from meshsdk.upstream.exchange import Exchange
 from meshsdk.upstream.head import Head, request_head
+from meshsdk.upstream.obtain import Lent
 from meshsdk.upstream.pool import EXPIRY_MARGIN, HostPool, Origin, PoolKey
-from meshsdk.upstream.steps import Ask, Exchange, Lent
+from meshsdk.upstream.steps import Ask
 from meshsdk.upstream.timeouts import CallerTimeouts
 from meshsdk.upstream.tls import ClientContext, ClientContexts, Layer, Tls, TlsOverTls, server_name
 
@@ -46,7 +48,7 @@ class Pools(Generic[C]):
     # -- what an attempt asks for -----------------------------------------------------------
 
     def ask(self, send: Send, body: RequestBody, timeouts: CallerTimeouts) -> Ask[C] | Reset:
-        """The question that `steps.attempt` answers; a Reset where a part is not built.
+        """The question that `exchange.attempt` answers; a Reset where a part is not built.
 
         HeadError for a request that cannot be sent.
         """
@@ -74,7 +76,7 @@ class Pools(Generic[C]):
         )
 
     def ask_to_dial(self, dial: Dial, origin: Origin, timeouts: CallerTimeouts) -> Ask[C]:
-        """The question that `steps.dial` answers."""
+        """The question that `obtain.raw_connection` answers."""
         plan = dial.cluster
         assert isinstance(plan, ClusterPlan)
         pool = self.pool(plan, dial.host, "DEFAULT", "tcp", "", origin)

@@ -7,9 +7,17 @@ from meshsdk.call.message import Outcome, Reset
 from meshsdk.runtime.background import Background
 from meshsdk.upstream import steps
 from meshsdk.upstream.body import RequestBody
+from meshsdk.upstream.exchange import (
+    BodyBroken,
+    Exchange,
+    attempt,
+    attempt_over,
+    next_piece,
+)
+from meshsdk.upstream.obtain import Lent, raw_connection
 from meshsdk.upstream.pool import HostPool, Origin
 from meshsdk.upstream.pools import Pools
-from meshsdk.upstream.steps import Ask, BodyBroken, Exchange, Lent, Steps
+from meshsdk.upstream.steps import Ask, Steps
 from meshsdk.upstream.sync_connection import SyncConnection, open_socket
 from meshsdk.upstream.timeouts import MIRROR_TIMEOUT, UNBOUNDED, CallerTimeouts
 
@@ -25,22 +33,22 @@ class SyncUpstream(Pools[SyncConnection]):
     def send(self, send: Send, body: RequestBody, timeouts: CallerTimeouts = UNBOUNDED) -> Outcome:
         """One attempt. CallerTimedOut, HeadError, BodyLengthError, and what the body raises."""
         ask = self.ask(send, body, timeouts)
-        return ask if isinstance(ask, Reset) else self._run(steps.attempt(ask))
+        return ask if isinstance(ask, Reset) else self._run(attempt(ask))
 
     def dial(
         self, dial: Dial, origin: Origin, timeouts: CallerTimeouts = UNBOUNDED
     ) -> Dialed | Reset:
         """A raw connection; `Dialed.stream` is a `Lent`, for `send_over` or to be closed."""
-        lent = self._run(steps.dial(self.ask_to_dial(dial, origin, timeouts)))
+        lent = self._run(raw_connection(self.ask_to_dial(dial, origin, timeouts)))
         return lent if isinstance(lent, Reset) else Dialed(lent, dial.host)
 
     def send_over(self, ask: Ask[SyncConnection], lent: Lent[SyncConnection]) -> Outcome:
         """The application's own request on a raw connection."""
-        return self._run(steps.attempt_over(ask, lent))
+        return self._run(attempt_over(ask, lent))
 
     def read(self, exchange: Exchange[SyncConnection]) -> bytes | None:
         """The next piece of a body; None at its end. BodyBroken, CallerTimedOut."""
-        return self._run(steps.next_piece(exchange))
+        return self._run(next_piece(exchange))
 
     def mirror(self, mirror: Mirror, data: bytes) -> None:
         """Send a shadow request on another thread; its answer is read and dropped."""

@@ -18,7 +18,7 @@ from meshsdk.flow.drive import drive
 from meshsdk.runtime.sleeping import sleep
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.calls import Call, Membership, Wanted, ask_over, body_read, refused
-from meshsdk.upstream.steps import BodyBroken
+from meshsdk.upstream.exchange import BodyBroken
 
 
 class SyncCall(Call):

@@ -147,7 +147,8 @@ class Tls:
                 return b""
         parts: list[bytes] = []
         try:
-            while incoming.pending or session.pending():
+            # A read takes a whole record, so nothing stays inside the session.
+            while incoming.pending:
                 plain = _read(session, _RECORD)
                 if not plain:
                     self.peer_closed = True
