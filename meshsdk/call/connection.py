@@ -48,9 +48,7 @@ class Connection:
     selected_alpn: str = ""
     local_uri_sans: tuple[str, ...] = ()
     """URI SANs of the certificate that we showed: `By=` of x-forwarded-client-cert."""
-    state: dict[object, object] = field(
-        default_factory=dict[object, object], compare=False, repr=False
-    )
+    state: dict[object, object] = field(default_factory=lambda: {}, compare=False, repr=False)
     """What filters keep as long as the connection lives, each under a key of its own."""
 
     @property

@@ -158,7 +158,12 @@ class Headers:
         """More fields at the end whose names are new here; what was looked up stays known."""
         headers = Headers.__new__(Headers)
         headers._pairs = (*self.pairs, *pairs)
-        headers._raw = None
+        raw = self._raw
+        if raw is None:
+            headers._raw = None
+        else:
+            more = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+            headers._raw = [*raw, *more]
         index = self._index
         headers._index = None
         if index is not None:

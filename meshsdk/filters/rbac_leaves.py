@@ -1,6 +1,7 @@
 """The single questions of RBAC: what each kind of permission and principal looks at."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from meshsdk.call.certificate import Certificate
@@ -120,11 +121,16 @@ def _namespace_part(text: str) -> str | None:
     return text[begin : end + 1] if begin >= 0 and end >= 0 else None
 
 
-def peer_values(certificate: Certificate) -> list[str]:
+def peer_values(certificate: Certificate) -> tuple[str, ...]:
     """The keys that a certificate has."""
     names: tuple[str, ...] = certificate.uri_sans
     if certificate.dns_sans or certificate.subject:
         names = (*names, *certificate.dns_sans, certificate.subject)
+    return _keys_of(names)
+
+
+@lru_cache(maxsize=1024)
+def _keys_of(names: tuple[str, ...]) -> tuple[str, ...]:
     values: list[str] = []
     for name in names:
         values.append(name)
@@ -136,7 +142,7 @@ def peer_values(certificate: Certificate) -> list[str]:
             values.append(name[begin : end + 1])
             # The slash that ends one may begin the next.
             begin = name.find(_NS, end)
-    return values
+    return tuple(values)
 
 
 # -- addresses and ports ------------------------------------------------------------------------

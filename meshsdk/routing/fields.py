@@ -283,7 +283,11 @@ def request_id(random: Random) -> str:
     """A random UUID (version 4)."""
     draw = random.randrange
     high, middle, low = draw(1 << 48), draw(1 << 48), draw(1 << 48)
-    return (
-        f"{high & 0xFFFFFFFF:08x}-{high >> 32:04x}-4{middle & 0xFFF:03x}"
-        f"-{0x8000 | middle >> 12 & 0x3FFF:04x}-{low:012x}"
+    # An f-string costs twice as much.
+    return "%08x-%04x-4%03x-%04x-%012x" % (  # noqa: UP031
+        high & 0xFFFFFFFF,
+        high >> 32,
+        middle & 0xFFF,
+        0x8000 | middle >> 12 & 0x3FFF,
+        low,
     )
