@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from meshsdk.control_plane.istio.ext_authz_provider import ExtAuthz, parse_ext_authz
+from meshsdk.control_plane.istio.extension_providers import (
+    ExtensionProvider,
+    parse_extension_providers,
+)
 from meshsdk.control_plane.istio.nodes import Node
 from meshsdk.control_plane.istio.spec_fields import Fields, Note, fields
 from meshsdk.control_plane.istio.spec_reader import SpecReader
@@ -14,34 +17,46 @@ PathNormalization: TypeAlias = Literal["NONE", "BASE", "MERGE_SLASHES", "DECODE_
 _HERE: Final = "of Istio's installation, not of the feed"
 _NO_GATEWAY: Final = "Kubernetes Ingress is not read"
 _FIELDS: Final = fields(
-    "accessLogEncoding", "accessLogFile", "accessLogFormat", "caCertificates", "connectTimeout",
-    "defaultConfig", "defaultDestinationRuleExportTo", "defaultHttpRetryPolicy",
-    "defaultProviders", "defaultServiceExportTo", "defaultVirtualServiceExportTo",
-    "disableEnvoyListenerLog", "discoverySelectors", "dnsRefreshRate", "enableAutoMtls",
-    "enableEnvoyAccessLogService", "enableTracing", "extensionProviders", "h2UpgradePolicy",
+    "accessLogEncoding", "accessLogFile", "accessLogFormat", "connectTimeout", "defaultConfig",
+    "defaultDestinationRuleExportTo", "defaultHttpRetryPolicy", "defaultProviders",
+    "defaultServiceExportTo", "defaultVirtualServiceExportTo", "disableEnvoyListenerLog",
+    "dnsRefreshRate", "enableAutoMtls", "enableTracing", "extensionProviders", "h2UpgradePolicy",
     "inboundClusterStatName", "inboundTrafficPolicy", "localityLbSetting", "meshMTLS",
     "outboundClusterStatName", "outboundTrafficPolicy", "pathNormalization",
-    "protocolDetectionTimeout", "proxyHttpPort", "proxyInboundListenPort", "proxyListenPort",
-    "rootNamespace", "serviceScopeConfigs", "serviceSettings", "tcpKeepalive", "tlsDefaults",
-    "trustDomain", "trustDomainAliases", "verifyCertificateAtClient",
+    "protocolDetectionTimeout", "proxyInboundListenPort", "proxyListenPort", "rootNamespace",
+    "tcpKeepalive", "tlsDefaults", "trustDomain", "trustDomainAliases",
+    "verifyCertificateAtClient",
+    refused={"compliancePolicy": "not built, and TLS would be weaker than it asks for"},
     ignored={
         "ca": _HERE, "certificates": _HERE, "configSources": _HERE,
         "enablePrometheusMerge": _HERE, "ingressClass": _NO_GATEWAY,
         "ingressControllerMode": _NO_GATEWAY, "ingressSelector": _NO_GATEWAY,
         "ingressService": _NO_GATEWAY,
+        "caCertificates": "further roots are not handed out, so their peers are refused",
+        "discoverySelectors": "the documents of all namespaces are read",
+        "enableEnvoyAccessLogService": "not built",
+        "proxyHttpPort": "there is no listener for HTTP proxy requests",
+        "serviceScopeConfigs": "ambient mode is not built",
+        "serviceSettings": "there is one cluster",
     },
+)  # fmt: skip
+# Source: istio.mesh.v1alpha1.ProxyConfig.
+_DEFAULT_CONFIG: Final = fields(
+    "availabilityZone", "binaryPath", "caCertificatesPem", "concurrency", "configPath",
+    "controlPlaneAuthPolicy", "customConfigFile", "discoveryAddress", "discoveryRefreshDelay",
+    "drainDuration", "envoyAccessLogService", "envoyMetricsService", "extraStatTags",
+    "fileFlushInterval", "fileFlushMinSizeKb", "gatewayTopology",
+    "holdApplicationUntilProxyStarts", "image", "interceptionMode", "meshId",
+    "parentShutdownDuration", "privateKeyProvider", "proxyAdminPort",
+    "proxyBootstrapTemplatePath", "proxyHeaders", "proxyMetadata", "proxyStatsMatcher",
+    "readinessProbe", "runtimeValues", "sds", "serviceCluster", "statNameLength",
+    "statsCompression", "statsdUdpAddress", "statusPort", "terminationDrainDuration", "tracing",
+    "tracingServiceName", "zipkinAddress",
 )  # fmt: skip
 _MODE: Final = fields("mode")
 _NORMALIZATION: Final = fields("normalization")
 _PROVIDERS: Final = fields("accessLogging", "metrics", "tracing")
 _TLS: Final = fields("cipherSuites", "ecdhCurves", "minProtocolVersion")
-_EXT_AUTHZ: Final = {"envoyExtAuthzHttp": "http", "envoyExtAuthzGrpc": "grpc"}
-_PROVIDER_TYPES: Final = (
-    *_EXT_AUTHZ, "zipkin", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking",
-    "opentelemetry", "prometheus", "envoyFileAccessLog", "envoyHttpAls", "envoyTcpAls",
-    "envoyOtelAls", "sds",
-)  # fmt: skip
-_PROVIDER: Final = fields("name", *_PROVIDER_TYPES)
 _MODES: Final[Mapping[str, Literal["REGISTRY_ONLY", "ALLOW_ANY"]]] = {
     "REGISTRY_ONLY": "REGISTRY_ONLY",
     "ALLOW_ANY": "ALLOW_ANY",
@@ -54,18 +69,6 @@ _NORMALIZATIONS: Final[Mapping[str, PathNormalization]] = {
     "DECODE_AND_MERGE_SLASHES": "DECODE_AND_MERGE_SLASHES",
 }
 _VERSIONS: Final = {"TLS_AUTO": "TLSv1_2", "TLSV1_2": "TLSv1_2", "TLSV1_3": "TLSv1_3"}
-
-
-@dataclass(frozen=True, slots=True)
-class ExtensionProvider:
-    """A named service outside: who CUSTOM policies ask, where traces and logs go."""
-
-    name: str
-    type: str
-    """`envoyExtAuthzGrpc`, `envoyFileAccessLog` ..."""
-    ext_authz: ExtAuthz | None = None
-    settings: Mapping[str, object] = field(default_factory=dict[str, object])
-    """The provider's message as it was written, camelCase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +115,10 @@ class MeshConfig:
     inbound_cluster_stat_name: str = ""
     outbound_cluster_stat_name: str = ""
     default_config: Mapping[str, object] = field(default_factory=dict[str, object])
-    """ProxyConfig as it was written, camelCase; its fields are not checked."""
+    """ProxyConfig as it was written, camelCase: names checked, types not."""
     rest: SpecReader | None = None
     """For the messages that other kinds' files know: `localityLbSetting`, `tcpKeepalive`,
-    `defaultHttpRetryPolicy`, `tlsDefaults`, `serviceSettings`. None where there is no document."""
+    `defaultHttpRetryPolicy`, `tlsDefaults`. None where there is no document."""
 
     def provider(self, name: str) -> ExtensionProvider | None:
         """The extension provider of a name."""
@@ -139,7 +142,7 @@ def parse_mesh_config(node: Node, notes: list[Note]) -> MeshConfig:
         outbound_traffic_policy=_outbound(reader),
         inbound_traffic_policy=_inbound(reader),
         path_normalization=_normalization(reader),
-        extension_providers=_providers(reader),
+        extension_providers=parse_extension_providers(reader),
         default_providers=_default_providers(reader),
         access_log_file=reader.string("accessLogFile"),
         access_log_format=reader.string("accessLogFormat"),
@@ -167,7 +170,7 @@ def parse_mesh_config(node: Node, notes: list[Note]) -> MeshConfig:
         default_destination_rule_export_to=_export_to(reader, "defaultDestinationRuleExportTo"),
         inbound_cluster_stat_name=reader.string("inboundClusterStatName"),
         outbound_cluster_stat_name=reader.string("outboundClusterStatName"),
-        default_config=_plain(reader, "defaultConfig"),
+        default_config=_plain(reader, "defaultConfig", _DEFAULT_CONFIG),
         rest=reader,
     )
 
@@ -179,8 +182,8 @@ def _message(reader: SpecReader, name: str, known: Fields) -> SpecReader:
     return SpecReader(Node({}, reader.mark), reader.at(name), known, reader.notes)
 
 
-def _plain(reader: SpecReader, name: str) -> Mapping[str, object]:
-    found = reader.message(name, None)
+def _plain(reader: SpecReader, name: str, known: Fields) -> Mapping[str, object]:
+    found = reader.message(name, known)
     return {} if found is None else {key: item.plain() for key, item in found.value.items()}
 
 
@@ -224,25 +227,3 @@ def _default_providers(reader: SpecReader) -> DefaultProviders:
     return DefaultProviders(
         found.strings("accessLogging"), found.strings("metrics"), found.strings("tracing")
     )
-
-
-def _providers(reader: SpecReader) -> tuple[ExtensionProvider, ...]:
-    found = reader.each("extensionProviders", _PROVIDER, _provider)
-    names = [each.name for each in found]
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            raise reader.error_at("extensionProviders", f"the name {name} is there twice", i)
-    return found
-
-
-def _provider(reader: SpecReader) -> ExtensionProvider:
-    name = reader.required_string("name")
-    kind = reader.required(*_PROVIDER_TYPES)
-    settings = _plain(reader, kind)
-    if kind not in _EXT_AUTHZ:
-        return ExtensionProvider(name, kind, None, settings)
-    parsed = parse_ext_authz(reader, kind)
-    problem = parsed.problem
-    if problem is not None:
-        raise reader.error_at(kind, problem)
-    return ExtensionProvider(name, kind, parsed, settings)

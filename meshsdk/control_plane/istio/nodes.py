@@ -133,22 +133,26 @@ class _Builder:
         return SpecError(self.mark(event.start_mark), "", problem)
 
     def _node(self, event: yaml.Event, depth: int) -> Node:
-        if depth > _MAX_DEPTH:
-            raise self._error(event, f"expected a depth of at most {_MAX_DEPTH}")
+        if isinstance(event, yaml.ScalarEvent) and not event.anchor:  # most of them
+            return self._scalar(event)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
-        anchor = event.anchor if isinstance(event, yaml.NodeEvent) else None
-        if anchor:
-            self._anchors[anchor] = None
-        tag = getattr(event, "tag", None)
-        if isinstance(tag, str) and not self._is_known(tag):
-            raise self._error(event, f"the tag {tag} is not for configuration")
+        if not isinstance(event, yaml.NodeEvent):
+            raise self._error(event, "expected a value")
+        if depth > _MAX_DEPTH:
+            raise self._error(event, f"expected a depth of at most {_MAX_DEPTH}")
+        if event.anchor:
+            self._anchors[event.anchor] = None  # until its end: no value may hold itself
         node = self._value(event, depth)
         if node.size > _MAX_VALUES:
             raise self._error(event, f"expected at most {_MAX_VALUES} values")
-        if anchor:
-            self._anchors[anchor] = node
+        if event.anchor:
+            self._anchors[event.anchor] = node
         return node
+
+    def _check_tag(self, event: yaml.Event, tag: object) -> None:
+        if isinstance(tag, str) and not self._is_known(tag):
+            raise self._error(event, f"the tag {tag} is not for configuration")
 
     def _is_known(self, tag: str) -> bool:
         return tag == "!" or tag.removeprefix("tag:yaml.org,2002:") in _TAGS
@@ -162,15 +166,21 @@ class _Builder:
             raise self._error(event, f"the alias *{event.anchor} has no value before it")
         return node
 
+    def _scalar(self, event: yaml.ScalarEvent) -> Node:
+        self._check_tag(event, event.tag)
+        return Node(_scalar(event), self.mark(event.start_mark))
+
     def _value(self, event: yaml.Event, depth: int) -> Node:
         match event:
             case yaml.ScalarEvent():
-                return Node(_scalar(event), self.mark(event.start_mark))
+                return self._scalar(event)
             case yaml.SequenceStartEvent():
+                self._check_tag(event, event.tag)
                 items = tuple(self._items(depth))
                 size = 1 + sum(item.size for item in items)
                 return Node(items, self.mark(event.start_mark), size=size)
             case yaml.MappingStartEvent():
+                self._check_tag(event, event.tag)
                 return self._mapping(event, depth)
             case _:
                 raise self._error(event, "expected a value")

@@ -13,8 +13,9 @@ import yaml
 from meshsdk.control_plane.istio.authorization_policy import AuthorizationPolicy
 from meshsdk.control_plane.istio.authz import authorization_filters
 from meshsdk.control_plane.istio.ext_authz_provider import parse_ext_authz
+from meshsdk.control_plane.istio.extension_providers import ExtensionProvider
 from meshsdk.control_plane.istio.loader import load
-from meshsdk.control_plane.istio.mesh_config import ExtensionProvider, MeshConfig
+from meshsdk.control_plane.istio.mesh_config import MeshConfig
 from meshsdk.control_plane.istio.nodes import read_nodes
 from meshsdk.control_plane.istio.selectors import Workload
 from meshsdk.control_plane.istio.spec_reader import SpecReader

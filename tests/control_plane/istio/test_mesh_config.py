@@ -28,6 +28,12 @@ def _ext_authz(fields: str) -> str:
             "extensionProviders: [{name: a, zipkin: {}, datadog: {}}]\n",
             "extensionProviders[0].datadog: expected one of",
         ),
+        (
+            "extensionProviders: [{name: a, zipkin: {servise: b}}]\n",
+            "extensionProviders[0].zipkin.servise: unknown field, did you mean service?",
+        ),
+        ("defaultConfig: {concurency: 2}\n", "defaultConfig.concurency: unknown field, did you"),
+        ("compliancePolicy: fips-140-2\n", "compliancePolicy: refused: not built"),
         ("outboundTrafficPolicy: {mode: ANY}\n", "outboundTrafficPolicy.mode: expected one of"),
         ("connectTimeout: 1us\n", "connectTimeout: expected at least 1ms"),
         ("proxyListenPort: 0\n", "proxyListenPort: expected at least 1, found 0"),
