@@ -37,10 +37,8 @@ class CallContext:
     draw: int | None = None
     """This call's chance in [0, 2**53): a route that is matched again comes out the same."""
 
-    dynamic_metadata: dict[str, dict[str, object]] = field(
-        default_factory=dict[str, dict[str, object]]
-    )
-    filter_state: dict[str, str] = field(default_factory=dict[str, str])
+    dynamic_metadata: dict[str, dict[str, object]] = field(default_factory=lambda: {})
+    filter_state: dict[str, str] = field(default_factory=lambda: {})
     route_metadata: Mapping[str, Mapping[str, object]] | None = None
     """Of the matched route, by namespace."""
     route: object = None
@@ -51,7 +49,7 @@ class CallContext:
     body_replayable: bool = True
     """The adapter clears it when the request body outgrew its replay buffer."""
 
-    flags: list[str] = field(default_factory=list[str])
+    flags: list[str] = field(default_factory=lambda: [])
     """Envoy response flags in the order in which they were set."""
     details: str = ""
     """%RESPONSE_CODE_DETAILS%; empty means via_upstream."""
@@ -68,18 +66,16 @@ class CallContext:
     """`ip:port` of the host that a filter asks for (a sticky session); empty: none."""
     override_is_strict: bool = False
     """No other host will do."""
+    override_missing_status: int = 503
+    """The answer then."""
     host: Host | None = None
     """Of the last attempt."""
     attempts: int = 0
     """Requests that reached an upstream."""
     attempt: Attempt | None = None
-    matched_filters: list[str] = field(default_factory=list[str])
-    """What each filter decided, in order, for `explain`; filled only while `tracing` is set."""
     tracing: Callable[[str, str], None] | None = None
     """`explain`'s recording hook: (step, what was decided)."""
-    at_end: list[Callable[[BodyEnd | None], None]] = field(
-        default_factory=list[Callable[[BodyEnd | None], None]]
-    )
+    at_end: list[Callable[[BodyEnd | None], None]] = field(default_factory=lambda: [])
     """Called once when the call is over; with None when its body's end was never reached."""
 
     def end(self, end: BodyEnd | None) -> None:

@@ -4,6 +4,8 @@ from typing import Final
 
 from meshsdk.config.extension import HttpFilterExtension, NetworkFilterExtension
 from meshsdk.filters import (
+    adaptive_concurrency,
+    admission_control,
     buffer,
     cors,
     csrf,
@@ -14,18 +16,22 @@ from meshsdk.filters import (
     rbac,
     rbac_network,
     router,
+    stateful_session,
 )
 
 HTTP_FILTERS: Final[tuple[HttpFilterExtension, ...]] = (
     router.EXTENSION,
     jwt_authn.EXTENSION,
     rbac.EXTENSION,
+    adaptive_concurrency.EXTENSION,
+    admission_control.EXTENSION,
     buffer.EXTENSION,
     cors.EXTENSION,
     csrf.EXTENSION,
     fault.EXTENSION,
     header_mutation.EXTENSION,
     local_ratelimit.EXTENSION,
+    stateful_session.EXTENSION,
 )
 NETWORK_FILTERS: Final[tuple[NetworkFilterExtension, ...]] = (rbac_network.EXTENSION,)
 

@@ -14,9 +14,10 @@ from meshsdk.call.message import LocalReply, Request, Response
 from meshsdk.config.extension import Extensions, HttpFilterExtension, Override
 from meshsdk.config.fields import MessageTable, check, honoured, refused
 from meshsdk.config.reader import Reader
-from meshsdk.filters import local_rate_limiter, token_bucket
+from meshsdk.filters import local_rate_limiter, status_code, token_bucket
 from meshsdk.filters.local_rate_limiter import Limiter, LimiterConfig, Outcome, parse_limiter
 from meshsdk.filters.not_built import NotBuilt
+from meshsdk.filters.status_code import parse_status
 from meshsdk.filters.token_bucket import TokenBucket
 from meshsdk.matching.fraction import NEVER, Fraction, parse_runtime_fraction
 from meshsdk.resources.format_commands import Values
@@ -54,31 +55,11 @@ TABLE: Final = MessageTable(
         "local_cluster_rate_limit": refused("no local cluster is known, so no share of its limit"),
     },
 )
-STATUS: Final = MessageTable("envoy.type.v3.HttpStatus", honoured("code"))
-TABLES: Final = (TABLE, STATUS, token_bucket.TABLE, *local_rate_limiter.TABLES)
+TABLES: Final = (TABLE, status_code.TABLE, token_bucket.TABLE, *local_rate_limiter.TABLES)
 _TOO_MANY: Final = 429
 _MAX_STAGE: Final = 10
 _VIRTUAL_HOST: Final = {"OVERRIDE": "OVERRIDE", "INCLUDE": "INCLUDE", "IGNORE": "IGNORE"}
 _X_RATELIMIT: Final = {"OFF": False, "DRAFT_VERSION_03": True}
-# envoy.type.v3.StatusCode: names are the reason phrases without blanks.
-_CODES: Final = {
-    "Continue": 100, "OK": 200, "Created": 201, "Accepted": 202,
-    "NonAuthoritativeInformation": 203, "NoContent": 204, "ResetContent": 205,
-    "PartialContent": 206, "MultiStatus": 207, "AlreadyReported": 208, "IMUsed": 226,
-    "MultipleChoices": 300, "MovedPermanently": 301, "Found": 302, "SeeOther": 303,
-    "NotModified": 304, "UseProxy": 305, "TemporaryRedirect": 307, "PermanentRedirect": 308,
-    "BadRequest": 400, "Unauthorized": 401, "PaymentRequired": 402, "Forbidden": 403,
-    "NotFound": 404, "MethodNotAllowed": 405, "NotAcceptable": 406,
-    "ProxyAuthenticationRequired": 407, "RequestTimeout": 408, "Conflict": 409, "Gone": 410,
-    "LengthRequired": 411, "PreconditionFailed": 412, "PayloadTooLarge": 413, "URITooLong": 414,
-    "UnsupportedMediaType": 415, "RangeNotSatisfiable": 416, "ExpectationFailed": 417,
-    "MisdirectedRequest": 421, "UnprocessableEntity": 422, "Locked": 423,
-    "FailedDependency": 424, "UpgradeRequired": 426, "PreconditionRequired": 428,
-    "TooManyRequests": 429, "RequestHeaderFieldsTooLarge": 431, "InternalServerError": 500,
-    "NotImplemented": 501, "BadGateway": 502, "ServiceUnavailable": 503, "GatewayTimeout": 504,
-    "HTTPVersionNotSupported": 505, "VariantAlsoNegotiates": 506, "InsufficientStorage": 507,
-    "LoopDetected": 508, "NotExtended": 510, "NetworkAuthenticationRequired": 511,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +193,14 @@ def parse(reader: Reader, extensions: Extensions) -> HttpFilter:
     missing.extend((*response.not_built, *request.not_built))
     if missing:
         return NotBuilt(missing[0])
+    # A status below 400 stays 429.
+    status = parse_status(reader, "status", _TOO_MANY)
     exhausted = reader.boolean("rate_limited_as_resource_exhausted")
     return LocalRateLimit(
         _limiter(reader, config, extensions),
         _share(reader, "filter_enabled", extensions),
         _share(reader, "filter_enforced", extensions),
-        _status(reader.message("status")),
+        status if status >= 400 else _TOO_MANY,
         8 if exhausted else None,
         reader.boolean("local_rate_limit_per_downstream_connection"),
         reader.integer("stage", at_least=0, at_most=_MAX_STAGE),
@@ -249,15 +232,6 @@ def parse_override(reader: Reader, extensions: Extensions) -> Override:
 def _share(reader: Reader, name: str, extensions: Extensions) -> Fraction:
     found = reader.message(name)
     return NEVER if found is None else parse_runtime_fraction(found, extensions.runtime)
-
-
-def _status(reader: Reader | None) -> int:
-    """The status of refusals; below 400 it stays 429."""
-    if reader is None:
-        return _TOO_MANY
-    check(reader, STATUS)
-    code = reader.enum("code", _CODES, "Empty")
-    return code if code >= 400 else _TOO_MANY
 
 
 EXTENSION: Final = HttpFilterExtension(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 from meshsdk.call.address import Address
-from meshsdk.call.endpoint import Endpoint, Host, HostState
+from meshsdk.call.context import CallContext
+from meshsdk.call.endpoint import Endpoint, HealthStatus, Host, HostState
 from meshsdk.clock import Clock, Random
 from meshsdk.config.extension import Extensions
 from meshsdk.filters.chain import InForce, effective
@@ -38,6 +39,10 @@ _CACHED_CHOICES = 4096
 ANY_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - what listeners are named after, nothing is bound
 
 
+_USABLE = (HealthStatus.UNKNOWN, HealthStatus.HEALTHY, HealthStatus.DEGRADED)
+"""CommonLbConfig.override_host_status, where unset."""
+
+
 @dataclass(slots=True, eq=False)
 class ClusterState:
     """Live state of one cluster, whichever plan is in force."""
@@ -50,6 +55,10 @@ class ClusterState:
     cluster: Cluster | None = None
     assignment: LoadAssignment | None = None
     """What `balancer` was built from."""
+    placed: tuple[Host, ...] = ()
+    """The hosts of `assignment`."""
+    by_address: dict[str, Host] | None = None
+    """The same by `ip:port`, made when a sticky session first asks."""
     version: int = 0
     """Of the snapshot that those came from: an older plan never overwrites a newer one."""
 
@@ -90,6 +99,18 @@ class ClusterPlan:
             state = self.state.hosts.setdefault(address, HostState())
         endpoint = Endpoint(address, hostname=address.host)
         return Host(endpoint, state, self.cluster.socket_for(endpoint.metadata))
+
+    def session_host(self, context: CallContext) -> Host | None:
+        """The host that a sticky session asks for, where it may be used (Envoy, override host)."""
+        state = self.state
+        known = state.by_address
+        if known is None:
+            known = state.by_address = {str(h.endpoint.address): h for h in state.placed}
+        host = known.get(context.override_host)
+        if host is None or host.endpoint.health not in _USABLE:
+            return None
+        ejected = state.outlier is not None and state.outlier.is_ejected(host.state)
+        return None if ejected else host
 
     def _forget_idle(self) -> None:
         hosts = self.state.hosts
@@ -351,6 +372,7 @@ def _bring_up_to_date(
             health=state.outlier or STEADY,
         )
     state.hosts = current | in_flight
+    state.placed, state.by_address = hosts, None
     state.cluster = cluster
     state.assignment = assignment
 

@@ -1,5 +1,6 @@
 """Local replies as responses: what Envoy's sendLocalReply makes of them."""
 
+from dataclasses import replace
 from urllib.parse import quote
 
 from meshsdk.call.context import CallContext
@@ -59,6 +60,13 @@ def not_built(what: str) -> LocalReply:
 def no_cluster(status: int) -> LocalReply:
     """The route names a cluster that does not exist."""
     return LocalReply(status, flags=("NC",), details=NO_CLUSTER)
+
+
+def no_host(context: CallContext) -> LocalReply:
+    """No host may be used, or not the one that a strict session wants."""
+    if context.override_host and context.override_is_strict:
+        return replace(NO_HEALTHY_UPSTREAM, status=context.override_missing_status)
+    return NO_HEALTHY_UPSTREAM
 
 
 def incomplete(request: Request) -> LocalReply | None:

@@ -162,6 +162,10 @@ class Call:
         balancer = self.cluster.state.balancer
         if balancer is None:
             return None
+        if self.context.override_host and not self.number:
+            session = self.cluster.session_host(self.context)
+            if session is not None or self.context.override_is_strict:
+                return session
         asked = PickContext(self.context.clock.monotonic(), self.context.random, self.hash_key)
         if self.chosen.metadata_match:
             asked.metadata_match = self.chosen.metadata_match
@@ -245,7 +249,7 @@ def run(call: Call) -> Flow[Response]:
     while True:
         host = call.pick()
         if host is None:
-            return _own_answer(call, reply.NO_HEALTHY_UPSTREAM)
+            return _own_answer(call, reply.no_host(context))
         call.number += 1
         context.host = host
         context.attempts = call.number
@@ -392,6 +396,5 @@ def pick_for_tcp(cluster: ClusterPlan, context: CallContext) -> Host | None:
     if cluster.is_original_dst:
         return cluster.host_at(context.destination)
     balancer = cluster.state.balancer
-    if balancer is None:
-        return None
-    return balancer.pick(PickContext(context.clock.monotonic(), context.random))
+    asked = PickContext(context.clock.monotonic(), context.random)
+    return None if balancer is None else balancer.pick(asked)

@@ -80,7 +80,7 @@ def parse_rate_limit(reader: Reader, extensions: Extensions) -> RateLimit:
     missing = list(check(reader, TABLE))
     actions: list[Action] = []
     for action in reader.messages("actions", at_least=1):
-        found = parse_action(action, extensions.service_cluster)
+        found = parse_action(action, extensions)
         missing.extend(found.not_built)
         if found.action is not None:
             actions.append(found.action)

@@ -10,6 +10,7 @@ from typing import Final, TypeAlias, cast
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.message import Request
+from meshsdk.config.extension import Extensions
 from meshsdk.config.fields import MessageTable, check, honoured, not_built
 from meshsdk.config.reader import Reader
 from meshsdk.matching.cidr import parse_cidr, parse_ip
@@ -17,7 +18,7 @@ from meshsdk.matching.headers import parse_header_matcher
 from meshsdk.matching.octets import lower, octets
 from meshsdk.matching.query import parse_query_parameter_matcher, query_parameters
 from meshsdk.resources.format_commands import Values
-from meshsdk.resources.substitution_format import Format, parse_format
+from meshsdk.resources.substitution_format import parse_format
 
 Entry: TypeAlias = tuple[str, str]
 Action: TypeAlias = Callable[[Request, CallContext], tuple[Entry, ...] | None]
@@ -68,6 +69,8 @@ ADDRESS_MATCHER: Final = MessageTable(
     {**honoured("ranges"), "invert_match": not_built("an inverted match of addresses")},
 )
 TABLES: Final = (TABLE, METADATA_KEY, SEGMENT, ADDRESS_MATCHER, *_OF_ACTION.values())
+_FORMATS: Final = "envoy.reloadable_features.enable_formatter_for_ratelimit_action_descriptor_value"
+"""Runtime key: off by default, descriptor_value is a plain text (observed)."""
 _SOURCES: Final = {"DYNAMIC": True, "ROUTE_ENTRY": False}
 
 
@@ -79,23 +82,24 @@ class Parsed:
     not_built: tuple[str, ...] = ()
 
 
-def parse_action(reader: Reader, service_cluster: str) -> Parsed:
-    """One RateLimit.Action; `service_cluster` is our node's."""
+def parse_action(reader: Reader, extensions: Extensions) -> Parsed:
+    """One RateLimit.Action."""
     missing = check(reader, TABLE)
     kind = reader.required(*_KINDS, "source_cluster", "extension")
     if kind == "extension":
         return Parsed(None, missing)
     if kind == "source_cluster":
-        entry = ("source_cluster", octets(service_cluster))
+        entry = ("source_cluster", octets(extensions.service_cluster))
         return Parsed(lambda request, context: (entry,))
-    return _PARSERS[kind](reader.required_message(kind))
+    formats = (extensions.runtime or {}).get(_FORMATS) is True
+    return _PARSERS[kind](reader.required_message(kind), formats)
 
 
-def _destination_cluster(_: Reader) -> Parsed:
+def _destination_cluster(_: Reader, __: bool) -> Parsed:
     return Parsed(lambda request, context: (("destination_cluster", context.cluster),))
 
 
-def _request_headers(reader: Reader) -> Parsed:
+def _request_headers(reader: Reader, _: bool) -> Parsed:
     missing = check(reader, _OF_ACTION["RequestHeaders"])
     name = lower(octets(reader.required_string("header_name")))
     key = octets(reader.required_string("descriptor_key"))
@@ -109,7 +113,7 @@ def _request_headers(reader: Reader) -> Parsed:
     return Parsed(find, missing)
 
 
-def _query_parameters(reader: Reader) -> Parsed:
+def _query_parameters(reader: Reader, _: bool) -> Parsed:
     missing = check(reader, _OF_ACTION["QueryParameters"])
     name = octets(reader.required_string("query_parameter_name"))
     key = octets(reader.required_string("descriptor_key"))
@@ -123,7 +127,7 @@ def _query_parameters(reader: Reader) -> Parsed:
     return Parsed(find, missing)
 
 
-def _remote_address(_: Reader) -> Parsed:
+def _remote_address(_: Reader, __: bool) -> Parsed:
     def find(request: Request, context: CallContext) -> tuple[Entry, ...] | None:
         del request
         host = context.remote.host
@@ -132,7 +136,7 @@ def _remote_address(_: Reader) -> Parsed:
     return Parsed(find)
 
 
-def _masked_remote_address(reader: Reader) -> Parsed:
+def _masked_remote_address(reader: Reader, _: bool) -> Parsed:
     missing = check(reader, _OF_ACTION["MaskedRemoteAddress"])
     bits = {
         4: reader.integer("v4_prefix_mask_len", 32, at_least=0, at_most=32),
@@ -151,9 +155,9 @@ def _masked_remote_address(reader: Reader) -> Parsed:
     return Parsed(find, missing)
 
 
-def _generic_key(reader: Reader) -> Parsed:
+def _generic_key(reader: Reader, formats: bool) -> Parsed:
     missing = check(reader, _OF_ACTION["GenericKey"])
-    value, unbuilt = _value(reader)
+    value, unbuilt = _value(reader, formats)
     key = octets(reader.string("descriptor_key")) or "generic_key"
 
     def find(request: Request, context: CallContext) -> tuple[Entry, ...] | None:
@@ -163,9 +167,9 @@ def _generic_key(reader: Reader) -> Parsed:
     return Parsed(find, (*missing, *unbuilt))
 
 
-def _header_value_match(reader: Reader) -> Parsed:
+def _header_value_match(reader: Reader, formats: bool) -> Parsed:
     missing = check(reader, _OF_ACTION["HeaderValueMatch"])
-    value, unbuilt = _value(reader)
+    value, unbuilt = _value(reader, formats)
     key = octets(reader.string("descriptor_key")) or "header_match"
     expected = reader.boolean("expect_match", True)
     headers = reader.each("headers", parse_header_matcher, at_least=1)
@@ -179,9 +183,9 @@ def _header_value_match(reader: Reader) -> Parsed:
     return Parsed(find, (*missing, *unbuilt))
 
 
-def _query_parameter_value_match(reader: Reader) -> Parsed:
+def _query_parameter_value_match(reader: Reader, formats: bool) -> Parsed:
     missing = check(reader, _OF_ACTION["QueryParameterValueMatch"])
-    value, unbuilt = _value(reader)
+    value, unbuilt = _value(reader, formats)
     key = octets(reader.string("descriptor_key")) or "query_match"
     expected = reader.boolean("expect_match", True)
     matchers = reader.each("query_parameters", parse_query_parameter_matcher, at_least=1)
@@ -196,9 +200,9 @@ def _query_parameter_value_match(reader: Reader) -> Parsed:
     return Parsed(find, (*missing, *unbuilt))
 
 
-def _remote_address_match(reader: Reader) -> Parsed:
+def _remote_address_match(reader: Reader, formats: bool) -> Parsed:
     missing = check(reader, _OF_ACTION["RemoteAddressMatch"])
-    value, unbuilt = _value(reader)
+    value, unbuilt = _value(reader, formats)
     key = octets(reader.string("descriptor_key")) or "remote_address_match"
     matcher = reader.required_message("address_matcher")
     unknown = check(matcher, ADDRESS_MATCHER)
@@ -213,12 +217,12 @@ def _remote_address_match(reader: Reader) -> Parsed:
     return Parsed(find, (*missing, *unbuilt, *unknown))
 
 
-def _dynamic_metadata(reader: Reader) -> Parsed:
+def _dynamic_metadata(reader: Reader, _: bool) -> Parsed:
     missing = check(reader, _OF_ACTION["DynamicMetaData"])
     return Parsed(_of_metadata(reader, is_dynamic=True, absent=None), missing)
 
 
-def _metadata(reader: Reader) -> Parsed:
+def _metadata(reader: Reader, _: bool) -> Parsed:
     missing = check(reader, _OF_ACTION["MetaData"])
     is_dynamic = reader.enum("source", _SOURCES, "DYNAMIC")
     absent = () if reader.boolean("skip_if_absent") else None
@@ -251,22 +255,24 @@ def _of_metadata(reader: Reader, *, is_dynamic: bool, absent: tuple[Entry, ...] 
     return find
 
 
-def _value(reader: Reader) -> tuple[Callable[[Request, CallContext], str], tuple[str, ...]]:
-    """descriptor_value: a format, whose empty text is the default."""
+def _value(
+    reader: Reader, formats: bool
+) -> tuple[Callable[[Request, CallContext], str], tuple[str, ...]]:
+    """descriptor_value: as it stands, or a format whose empty text is the default."""
     text = reader.required_string("descriptor_value")
+    if not formats:
+        constant = octets(text)
+        return (lambda request, context: constant), ()
     default = octets(reader.string("default_value"))
-    parsed: Format = parse_format(text, f"{reader.path}.descriptor_value")
-    constant = parsed.constant
+    parsed = parse_format(text, f"{reader.path}.descriptor_value")
 
     def render(request: Request, context: CallContext) -> str:
-        if constant is not None:
-            return constant
         return parsed.render(Values(context, request)) or default
 
     return render, parsed.not_built
 
 
-_PARSERS: Final[dict[str, Callable[[Reader], Parsed]]] = {
+_PARSERS: Final[dict[str, Callable[[Reader, bool], Parsed]]] = {
     "destination_cluster": _destination_cluster,
     "request_headers": _request_headers,
     "query_parameters": _query_parameters,

@@ -1,12 +1,13 @@
 """What the flows do for filters: waits, ends, answers of their own."""
 
+import base64
 import json
 from collections.abc import Mapping
 
 from meshsdk.call.effects import Send, Sleep
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Response
-from tests.flow.plans import Mesh, config, delivered, finish
+from tests.flow.plans import Mesh, config, delivered, finish, sent_to
 
 FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
 DELAY = {
@@ -118,3 +119,48 @@ def test_a_preflights_answer_is_the_filters_own_even_to_grpc() -> None:
 
     assert response.status == 200
     assert dict(response.headers) == {"access-control-allow-origin": "https://a.com"}
+
+
+STATE = (
+    "type.googleapis.com/envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState"
+)
+
+
+def session(strict: bool) -> Mapping[str, object]:
+    state = {"name": "h", "typed_config": {"@type": STATE, "name": "x-session"}}
+    kind = f"{FILTERS}.stateful_session.v3.StatefulSession"
+    return {"@type": kind, "session_state": state, "strict": strict}
+
+
+def of(host: str) -> Request:
+    """A request of a session at a host."""
+    told = base64.b64encode(host.encode()).decode()
+    return Request("GET", "reviews", "/", Headers((("x-session", told),)))
+
+
+def test_a_session_stays_at_its_host() -> None:
+    on = mesh(session(strict=False))
+
+    assert {sent_to(next(on.call(of("127.0.0.1:9002")))) for _ in range(4)} == {"127.0.0.1:9002"}
+
+
+def test_a_lost_host_is_replaced_unless_the_session_is_strict() -> None:
+    lost = of("127.0.0.1:9999")
+    flow = mesh(session(strict=False)).call(lost)
+    assert sent_to(next(flow)).startswith("127.0.0.1:900")
+
+    assert "x-session" in delivered(flow.send(Response(200, attempt=object()))).headers
+    strict = mesh(session(strict=True))
+    assert delivered(next(strict.call(lost))).status == 503
+    assert strict.context.flags == ["UH"]
+
+
+def test_a_retry_of_a_session_may_go_elsewhere() -> None:
+    retry = "{cluster: c, retry_policy: {retry_on: 5xx, num_retries: 1}}"
+    on = mesh(session(strict=False), route=retry)
+    flow = on.call(of("127.0.0.1:9002"))
+    assert sent_to(next(flow)) == "127.0.0.1:9002"
+
+    assert isinstance(flow.send(Response(503)), Sleep)
+
+    assert isinstance(flow.send(None), Send)
