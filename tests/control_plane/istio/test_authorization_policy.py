@@ -10,6 +10,7 @@ from meshsdk.control_plane.istio.authz import authorization_filters
 from meshsdk.control_plane.istio.loader import Loaded, load
 from meshsdk.control_plane.istio.mesh_config import MeshConfig
 from meshsdk.control_plane.istio.selectors import Workload
+from tests.filters.policy_case import Given, build, is_allowed
 
 
 def _load(spec: str, *, namespace: str = "ns", annotations: str = "{}", name: str = "p") -> Loaded:
@@ -134,6 +135,21 @@ def test_a_header_that_must_not_be_the_empty_string_must_be_there_and_filled() -
     assert policy["principals"] == [
         {"and_ids": {"ids": [{"or_ids": {"ids": [{"header": header}]}}]}}
     ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [((), False), ((("x-request-id", ""),), False), ((("x-request-id", "7"),), True)],
+)
+def test_a_header_that_must_be_filled_is_judged_by_our_own_rbac(
+    headers: tuple[tuple[str, str], ...], allowed: bool
+) -> None:
+    loaded = _load(_when("{key: 'request.headers[x-request-id]', notValues: ['']}"))
+
+    [rbac] = _http(loaded, Workload("ns"))
+
+    config: Any = rbac["typed_config"]
+    assert is_allowed(build(config), Given(headers=headers)) is allowed
 
 
 def test_a_deny_rule_of_http_alone_warns_that_it_denies_tcp() -> None:

@@ -23,23 +23,24 @@ _ACCESS = ("rbac", "ext_authz")
 _SERVICES = {
     "ext-authz.auth.svc.cluster.local": ("auth",),
 }
-_APPS = (
-    "web", "ops", "custom-grpc", "custom-grpc-default", "custom-http", "custom-gone",
-    "custom-unknown", "custom-two", "denyall", "allowall", "dry", "dry-only", "tcp", "plain",
-)  # fmt: skip
-_PLACES = {**dict.fromkeys(_APPS, "shop"), "ns": "nspol", "ext-authz": "auth"}
+_NODES = [
+    (folder, node)
+    for folder, node, _ in recordings.states()
+    if folder in ("01-seed-mesh", "03-authorization", "10-grpc") and node.startswith("sidecar-")
+]
 
 
-@pytest.mark.parametrize("app", _PLACES)
-def test_every_chain_has_the_filters_that_istiod_made(app: str) -> None:
-    loaded = load(recorded_inputs.inputs("03-authorization"))
-    workload = Workload(_PLACES[app], {"app": app, "version": "v1"})
+@pytest.mark.parametrize(("folder", "node"), _NODES)
+def test_every_chain_has_the_filters_that_istiod_made(folder: str, node: str) -> None:
+    loaded = load(recorded_inputs.inputs(folder))
+    metadata: Any = recordings.node(folder, node)["metadata"]
+    workload = Workload(metadata["NAMESPACE"], metadata["LABELS"])
 
     found = authorization_filters(
         loaded.all(AuthorizationPolicy), workload, loaded.mesh_config, _SERVICES
     )
 
-    for chain in _chains("03-authorization", app):
+    for chain in _chains(folder, node):
         http, network = _http_filters(chain), chain["filters"]
         if http is not None:
             assert list(found.custom_http + found.http) == _of_access(http), chain["name"]
