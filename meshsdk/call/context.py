@@ -53,8 +53,8 @@ class CallContext:
     """Envoy response flags in the order in which they were set."""
     details: str = ""
     """%RESPONSE_CODE_DETAILS%; empty means via_upstream."""
-    local_status: int = 0
-    """The HTTP status of a local reply, whatever form it takes for gRPC; 0: there was none."""
+    local_status: int | None = None
+    """%RESPONSE_CODE% of a local reply, whatever form it takes for gRPC; None: there was none."""
     listener: str = ""
     filter_chain: str = ""
     virtual_host: str = ""

@@ -96,7 +96,8 @@ def of_reset(reset: Reset, retried: bool) -> LocalReply:
     text = f"{reason.value}|{reset.detail}" if reset.detail else reason.value
     details = f"upstream_reset_before_response_started{{{text.replace(' ', '_')}}}"
     headers = (("x-envoy-overloaded", "true"),) if reason is ResetReason.OVERFLOW else ()
-    return LocalReply(503, body.encode(), headers, (flag,), details)
+    status = 502 if reason is ResetReason.PROTOCOL_ERROR else 503
+    return LocalReply(status, body.encode(), headers, (flag,), details)
 
 
 def is_grpc(request: Request) -> bool:
@@ -112,7 +113,8 @@ def to_response(reply: LocalReply, request: Request, context: CallContext) -> Re
     for flag in reply.flags:
         context.flag(flag)
     context.details = reply.details
-    context.local_status = reply.status
+    # Envoy notes no code where a filter makes the response itself.
+    context.local_status = 0 if reply.as_is else reply.status
     if is_grpc(request) and not reply.as_is:
         return _grpc_response(reply, is_head=request.method == "HEAD")
     pairs = [(name, value) for name, value in reply.headers]

@@ -3,7 +3,6 @@
 Source: Envoy, "Command operators" of the access logging documentation.
 """
 
-import datetime
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from meshsdk.call.message import Request, Response
 from meshsdk.errors import ConfigError
 from meshsdk.matching.octets import lower, octets
 from meshsdk.matching.query import query_parameters
+from meshsdk.resources.format_time import time_text
 
 Metadata: TypeAlias = Mapping[str, Mapping[str, object]]
 
@@ -190,7 +190,7 @@ def _expiry(argument: str | None, path: str) -> Command:
         certificate = values.context.connection.peer.certificate
         if certificate is None or math.isinf(certificate.not_after):
             return None
-        return _time(certificate.not_after, form)
+        return time_text(certificate.not_after, form)
 
     return read
 
@@ -275,22 +275,12 @@ def _filter_state(argument: str | None, path: str) -> Command:
 # -- time -------------------------------------------------------------------------------------
 
 
-def _time(seconds: float, form: str) -> str:
-    """A strftime with Envoy's additions: `%s` seconds, `%3f` to `%9f` parts of a second."""
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    nanoseconds = f"{moment.microsecond * 1000:09d}"
-    form = form.replace("%s", str(int(seconds))).replace("%E3S", f"%S.{nanoseconds[:3]}")
-    for digits in range(1, 10):
-        form = form.replace(f"%{digits}f", nanoseconds[:digits])
-    return moment.strftime(form.replace("%f", nanoseconds))
-
-
 def _start_time(argument: str | None, path: str) -> Command:
     form = argument or "%Y-%m-%dT%H:%M:%S.%3fZ"
 
     def read(values: Values) -> str:
         clock = values.context.clock
-        return _time(clock.time() - (clock.monotonic() - values.context.start), form)
+        return time_text(clock.time() - (clock.monotonic() - values.context.start), form)
 
     return read
 
@@ -324,6 +314,13 @@ def _local(values: Values) -> Address:
     return values.context.connection.local
 
 
+def _code(values: Values) -> str:
+    if values.response is None or not values.has_code:
+        return "0"
+    local = values.context.local_status
+    return str(values.response.status if local is None else local)
+
+
 def _details(values: Values) -> str | None:
     return values.context.details or (None if values.response is None else "via_upstream")
 
@@ -335,13 +332,7 @@ COMMANDS: Final[Mapping[str, Build]] = {
     "QUERY_PARAM": _query_param,
     "QUERY_PARAMS": _query_params,
     "PROTOCOL": _plain(lambda v: _PROTOCOLS[v.request.protocol]),
-    "RESPONSE_CODE": _plain(
-        lambda v: (
-            "0"
-            if v.response is None or not v.has_code
-            else str(v.context.local_status or v.response.status)
-        )
-    ),
+    "RESPONSE_CODE": _plain(_code),
     "RESPONSE_CODE_DETAILS": _plain(_details),
     "RESPONSE_FLAGS": _plain(lambda v: ",".join(v.context.flags) or "-"),
     "DURATION": _plain(_duration),

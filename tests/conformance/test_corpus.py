@@ -13,6 +13,7 @@ EQUAL = [
     "fault",
     "fuzz_jwt",
     "fuzz_lb",
+    "fuzz_mesh",
     "fuzz_rbac",
     "fuzz_retry",
     "fuzz_routes",

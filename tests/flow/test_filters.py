@@ -164,3 +164,20 @@ def test_a_retry_of_a_session_may_go_elsewhere() -> None:
     assert isinstance(flow.send(Response(503)), Sleep)
 
     assert isinstance(flow.send(None), Send)
+
+
+def test_later_filters_see_no_code_of_a_response_that_a_filter_made() -> None:
+    cors = {"@type": f"{FILTERS}.cors.v3.Cors"}
+    code = {"append": {"header": {"key": "x-code", "value": "%RESPONSE_CODE%"}}}
+    entries = (
+        {"name": "envoy.filters.http.cors", "typed_config": cors},
+        {"name": "m", "typed_config": mutation(response_mutations=[code])},
+    )
+    filters = "\n          ".join(f"- {json.dumps(entry)}" for entry in entries)
+    policy = '{allow_origin_string_match: [{exact: "https://a.com"}]}'
+    on = Mesh(config(f"{{cluster: c, cors: {policy}}}", filters=filters))
+    headers = Headers((("origin", "https://a.com"), ("access-control-request-method", "PUT")))
+
+    response = delivered(next(on.call(Request("OPTIONS", "reviews", "/", headers))))
+
+    assert response.headers.get("x-code") == "0"
