@@ -34,7 +34,7 @@ class KeySets:
     fetched: FetchedJwks
     unusable: str
     """A key set that nobody can sign for, in place of one that could not be fetched: every token
-    fails, requests without one still pass. `unusable_key.make_key_set()` makes it."""
+    fails, requests without one still pass. `identity.unusable_jwks` makes it."""
     is_remote: bool = False
     """Leave the fetching to the proxies: istiod's PILOT_JWT_ENABLE_REMOTE_JWKS=envoy."""
 

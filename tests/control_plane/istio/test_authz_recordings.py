@@ -16,7 +16,7 @@ from meshsdk.control_plane.istio.request_authentication import (
     key_set_problem,
 )
 from meshsdk.control_plane.istio.selectors import Workload
-from meshsdk.control_plane.istio.unusable_key import make_key_set
+from meshsdk.identity.unusable_jwks import make_unusable_jwks
 from tests import recorded_inputs, recordings
 
 _ACCESS = ("rbac", "ext_authz")
@@ -55,7 +55,7 @@ def test_every_chain_has_the_filters_that_istiod_made(folder: str, node: str) ->
 )
 def test_the_token_filter_is_that_of_istiod(app: str) -> None:
     loaded = load(recorded_inputs.inputs("04-jwt"))
-    unusable = make_key_set()
+    unusable = make_unusable_jwks()
 
     found = jwt_filter(
         loaded.all(RequestAuthentication),
@@ -77,7 +77,7 @@ def test_the_token_filter_is_that_of_istiod(app: str) -> None:
 def test_key_sets_can_be_left_to_the_proxies(app: str) -> None:
     loaded = load(recorded_inputs.inputs("04-jwt"))
     workload = Workload("shop", {"app": app.removeprefix("remote-jwks-")})
-    key_sets = KeySets(lambda _rule: None, make_key_set(), is_remote=True)
+    key_sets = KeySets(lambda _rule: None, make_unusable_jwks(), is_remote=True)
 
     policies = loaded.all(RequestAuthentication)
 

@@ -1,4 +1,4 @@
-"""A key set that nobody can sign for: istiod's stand-in for one that could not be fetched."""
+"""A key set that nobody can sign for: a stand-in for one that could not be fetched."""
 
 import base64
 import json
@@ -7,10 +7,10 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 _BITS: Final = 2048
-_EXPONENT: Final = 65537
+_EXPONENT: Final = 65537  # "AQAB"
 
 
-def make_key_set() -> str:
+def make_unusable_jwks() -> str:
     """A JSON Web Key Set with one RSA key, whose private half is thrown away. Takes some 50 ms."""
     key = rsa.generate_private_key(public_exponent=_EXPONENT, key_size=_BITS)
     modulus = key.public_key().public_numbers().n.to_bytes(_BITS // 8, "big")
