@@ -259,6 +259,16 @@ class Plan:
         found = self.snapshot.listeners.get(listener)
         return found.reason if isinstance(found, Bad | Missing) else None
 
+    def take_over(self, previous: "Plan") -> None:
+        """Keep compiled tables whose source is the same object, and bring live balancers up to
+        date."""
+        for name, table in previous._routes.items():
+            if self.snapshot.routes.get(name) is table.config:
+                self._routes[name] = table
+        for name in previous._clusters:
+            if self.cluster(name) is None:
+                _drop_idle(self.live, name)
+
 
 def compile_plan(
     snapshot: Snapshot, extensions: Extensions, live: LiveState, previous: Plan | None = None
@@ -288,7 +298,7 @@ def compile_plan(
         names=snapshot.name_table,
     )
     if previous is not None:
-        _take_over(plan, previous)
+        plan.take_over(previous)
     return plan
 
 
@@ -314,16 +324,6 @@ def _listener_plan(listener: Listener, previous: Plan | None) -> ListenerPlan:
     if before is not None and before.listener is listener:
         return before
     return ListenerPlan(listener, uses_source(listener.filter_chains))
-
-
-def _take_over(plan: Plan, previous: Plan) -> None:
-    """Keep compiled tables whose source is the same object, and bring live balancers up to date."""
-    for name, table in previous._routes.items():
-        if plan.snapshot.routes.get(name) is table.config:
-            plan._routes[name] = table
-    for name in previous._clusters:
-        if plan.cluster(name) is None:
-            _drop_idle(plan.live, name)
 
 
 def _drop_idle(live: LiveState, name: str) -> None:

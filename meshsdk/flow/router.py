@@ -4,10 +4,11 @@ Source: Envoy, Router::Filter.
 """
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import Attempt, Flow, Mirror, Send, Sleep
+from meshsdk.call.effects import Attempt, Flow, Send, Sleep
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import BodyEnd, LocalReply, Outcome, Request, Reset, ResetReason, Response
 from meshsdk.flow import reply
+from meshsdk.flow.mirror import mirror
 from meshsdk.flow.plan import ClusterPlan, HttpPlan, Plan
 from meshsdk.lb_policies import PickContext
 from meshsdk.resilience import deadline
@@ -15,7 +16,6 @@ from meshsdk.resilience.breakers import PriorityBreakers
 from meshsdk.resilience.retry import CONSUMED_HEADERS, Retry, RetryState, retry_state
 from meshsdk.resources.retry_policy import RetryPolicy
 from meshsdk.routing.action import Chosen
-from meshsdk.routing.mirror import shadow, shadow_cluster
 from meshsdk.telemetry import HostEjected
 
 _CONSUMED = (*CONSUMED_HEADERS, *deadline.CONSUMED_HEADERS)
@@ -256,11 +256,16 @@ def run(call: Call) -> Flow[Response]:
         call.tried.append(host)
         if call.take(host):
             attempt = Attempt(
-                _for_this_try(call, host), host, cluster, call.number, context.original
+                _for_this_try(call, host),
+                host,
+                cluster,
+                call.number,
+                context.original,
+                chosen.priority,
             )
             context.attempt = attempt
             if call.number == 1 and chosen.mirror_policies:
-                yield from _mirror(call, attempt.request)
+                yield from mirror(call.plan, chosen, attempt.request, context, call.remaining())
             send, is_idle = _send(call, attempt)
             outcome = yield send
             assert isinstance(outcome, Response | Reset)
@@ -363,22 +368,6 @@ def _for_this_try(call: Call, host: Host) -> Request:
     if chosen.auto_host_rewrite and host.endpoint.hostname:
         request = chosen.host_of_endpoint(request, host.endpoint.hostname, call.context)
     return request
-
-
-def _mirror(call: Call, request: Request) -> Flow[None]:
-    """Shadow requests: sent, not waited for, never part of the answer."""
-    context = call.context
-    for policy in call.chosen.mirror_policies:
-        if not policy.fraction.samples(context.random):
-            continue
-        cluster = call.plan.cluster(shadow_cluster(policy, request))
-        balancer = None if cluster is None else cluster.state.balancer
-        if cluster is None or balancer is None:
-            continue
-        host = balancer.pick(PickContext(context.clock.monotonic(), context.random))
-        if host is not None:
-            copy = shadow(policy, request, context)
-            yield Mirror(Attempt(copy, host, cluster, 1, context.original), call.remaining())
 
 
 def _counted(call: Call, response: Response) -> Response:

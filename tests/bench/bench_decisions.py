@@ -6,7 +6,7 @@ The yardstick is an empty generator driven the same way, in the same run.
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 
 from meshsdk.call.address import Address
 from meshsdk.call.certificate import Certificate
@@ -136,9 +136,9 @@ def inbound(count: int) -> tuple[float, float]:
     async def send(message: object) -> None:
         return None
 
-    def step(layer: object) -> Callable[[], None]:
+    def step(layer: Callable[..., Coroutine[object, None, None]]) -> Callable[[], None]:
         def work() -> None:
-            coroutine = layer(dict(scope), receive, send)  # type: ignore[operator]
+            coroutine = layer(dict(scope), receive, send)
             try:
                 coroutine.send(None)
             except StopIteration:

@@ -10,6 +10,7 @@ import resource
 import socket
 import statistics
 import sys
+from multiprocessing.process import BaseProcess
 
 import uvicorn
 
@@ -47,7 +48,7 @@ class Servers:
     """A bare server and one in the mesh."""
 
     def __init__(self, ca: FakeCa) -> None:
-        self._processes: list[multiprocessing.context.ForkProcess] = []
+        self._processes: list[BaseProcess] = []
         self.plain = self._start(None)
         self.mesh = self._start(ca.context("shop/server"))
 

@@ -15,10 +15,26 @@ Difference: TypeAlias = tuple[str, str, object, object]
 _PACKED = Path(__file__).parent.parent / "data" / "conformance" / "corpus.tar.xz"
 # Named in the README of the corpus: time, chance and framing differ between any two proxies.
 _REQUEST_NOISE = frozenset(
-    ["x-request-id", "x-forwarded-proto", "x-envoy-expected-rq-timeout-ms", "x-envoy-internal", "content-length", "transfer-encoding", "connection"]
+    [
+        "x-request-id",
+        "x-forwarded-proto",
+        "x-envoy-expected-rq-timeout-ms",
+        "x-envoy-internal",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+    ]
 )
 _RESPONSE_NOISE = frozenset(
-    ["date", "server", "x-envoy-upstream-service-time", "content-length", "transfer-encoding", "connection", "keep-alive"]
+    [
+        "date",
+        "server",
+        "x-envoy-upstream-service-time",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+    ]
 )
 _DEFAULTS = {"flags": "-", "details": "via_upstream"}
 _ALWAYS = ("status", "cluster", "grpc_status")
@@ -78,8 +94,9 @@ def _single(
             _fields(got.get("response_headers"), _RESPONSE_NOISE),
         )
     )
-    pairs.append(("mirrored", *(sorted(map(str, x.get("mirrored") or ())) for x in (want, got))))
-    upstream, ours = want.get("upstream"), got.get("upstream") or {}
+    pairs.append(("mirrored", _sorted(want.get("mirrored")), _sorted(got.get("mirrored"))))
+    upstream: Mapping[str, Any] | None = want.get("upstream")
+    ours: Mapping[str, Any] = got.get("upstream") or {}
     if upstream:
         pairs += [
             (f"upstream.{f}", upstream.get(f), ours.get(f)) for f in ("method", "path", "authority")
@@ -94,6 +111,10 @@ def _single(
         if upstream.get("body"):
             pairs.append(("upstream.body", upstream["body"], ours.get("body")))
     return (pair for pair in pairs if pair[1] != pair[2])
+
+
+def _sorted(mirrored: Sequence[object] | None) -> list[str]:
+    return sorted(str(one) for one in mirrored or ())
 
 
 def _fields(pairs: Sequence[Sequence[str]] | None, noise: frozenset[str]) -> list[tuple[str, str]]:

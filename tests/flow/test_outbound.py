@@ -93,6 +93,33 @@ def test_the_routes_timeout_covers_all_tries() -> None:
     assert (late.status, mesh.context.flags) == (504, ["UT"])
 
 
+@pytest.mark.parametrize(
+    ("reason", "status", "flag"),
+    [
+        (ResetReason.PROTOCOL_ERROR, 502, "UPE"),
+        (ResetReason.CONNECT_FAILURE, 503, "UF"),
+        (ResetReason.CONNECTION_TERMINATION, 503, "UC"),
+    ],
+)
+def test_an_upstream_that_broke_the_protocol_is_a_bad_gateway(
+    reason: ResetReason, status: int, flag: str
+) -> None:
+    mesh = Mesh(config("{cluster: c}"))
+    flow = mesh.call()
+    next(flow)
+
+    response = delivered(flow.send(Reset(reason)))
+
+    assert (response.status, mesh.context.flags) == (status, [flag])
+
+
+def test_an_attempt_has_the_priority_of_its_route() -> None:
+    for route, priority in (("{cluster: c}", "DEFAULT"), ("{cluster: c, priority: HIGH}", "HIGH")):
+        effect = next(Mesh(config(route)).call())
+        assert isinstance(effect, Send)
+        assert effect.attempt.priority == priority
+
+
 def test_a_dropped_call_gives_back_what_it_holds() -> None:
     mesh = Mesh(config("{cluster: c}"))
     flow = mesh.call()
