@@ -217,9 +217,9 @@ class Reader:
         return tuple(self._int(f"{name}[{i}]", item) for i, item in enumerate(self._list(name)))
 
     def entries(self, name: str) -> "Iterator[tuple[str, Reader]]":
-        """A map<string, message> field."""
+        """A map<string, message> field, by key: protobuf gives its entries in any order."""
         found = self._map(name)
-        for key, item in found.items():
+        for key, item in sorted(found.items(), key=lambda entry: entry[0]):
             if not isinstance(item, Mapping):
                 raise self.error_at(f"{name}[{key}]", f"expected a message, found {_kind(item)}")
             yield key, Reader(cast("Mapping[str, Any]", item), f"{self.path}.{name}[{key}]")

@@ -7,7 +7,7 @@ from meshsdk.config.reader import Reader
 
 TABLE: Final = MessageTable("envoy.type.v3.HttpStatus", honoured("code"))
 # envoy.type.v3.StatusCode: names are the reason phrases without blanks.
-_CODES: Final = {
+STATUS_CODES: Final = {
     "Continue": 100, "OK": 200, "Created": 201, "Accepted": 202,
     "NonAuthoritativeInformation": 203, "NoContent": 204, "ResetContent": 205,
     "PartialContent": 206, "MultiStatus": 207, "AlreadyReported": 208, "IMUsed": 226,
@@ -33,4 +33,4 @@ def parse_status(reader: Reader, field: str, default: int) -> int:
     if found is None:
         return default
     check(found, TABLE)
-    return found.enum("code", _CODES, "Empty")
+    return found.enum("code", STATUS_CODES, "Empty")

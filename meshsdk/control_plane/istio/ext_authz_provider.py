@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from meshsdk.control_plane.istio.spec_fields import fields
 from meshsdk.control_plane.istio.spec_reader import SpecReader
+from meshsdk.filters.status_code import STATUS_CODES
 
 _NO_ROUTE_CACHE: Final = {"clearRouteCache": "istiod 1.29 does not send it"}
 _GRPC: Final = fields(
@@ -18,25 +19,7 @@ _HTTP: Final = _GRPC | fields(
     "headersToDownstreamOnAllow",
 )  # fmt: skip
 _BODY: Final = fields("maxRequestBytes", "allowPartialMessage", "packAsBytes")
-# Source: envoy.type.v3.StatusCode.
-STATUS_CODES: Final[Mapping[int, str]] = {
-    100: "Continue", 200: "OK", 201: "Created", 202: "Accepted",
-    203: "NonAuthoritativeInformation", 204: "NoContent", 205: "ResetContent",
-    206: "PartialContent", 207: "MultiStatus", 208: "AlreadyReported", 226: "IMUsed",
-    300: "MultipleChoices", 301: "MovedPermanently", 302: "Found", 303: "SeeOther",
-    304: "NotModified", 305: "UseProxy", 307: "TemporaryRedirect", 308: "PermanentRedirect",
-    400: "BadRequest", 401: "Unauthorized", 402: "PaymentRequired", 403: "Forbidden",
-    404: "NotFound", 405: "MethodNotAllowed", 406: "NotAcceptable",
-    407: "ProxyAuthenticationRequired", 408: "RequestTimeout", 409: "Conflict", 410: "Gone",
-    411: "LengthRequired", 412: "PreconditionFailed", 413: "PayloadTooLarge", 414: "URITooLong",
-    415: "UnsupportedMediaType", 416: "RangeNotSatisfiable", 417: "ExpectationFailed",
-    421: "MisdirectedRequest", 422: "UnprocessableEntity", 423: "Locked",
-    424: "FailedDependency", 426: "UpgradeRequired", 428: "PreconditionRequired",
-    429: "TooManyRequests", 431: "RequestHeaderFieldsTooLarge", 500: "InternalServerError",
-    501: "NotImplemented", 502: "BadGateway", 503: "ServiceUnavailable", 504: "GatewayTimeout",
-    505: "HTTPVersionNotSupported", 506: "VariantAlsoNegotiates", 507: "InsufficientStorage",
-    508: "LoopDetected", 510: "NotExtended", 511: "NetworkAuthenticationRequired",
-}  # fmt: skip
+_STATUS_NAMES: Final = {code: name for name, code in STATUS_CODES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +69,7 @@ class ExtAuthz:
     def status(self) -> str | None:
         """Envoy's name of the status on error."""
         code = self.status_on_error
-        return STATUS_CODES.get(int(code)) if code.isascii() and code.isdecimal() else None
+        return _STATUS_NAMES.get(int(code)) if code.isascii() and code.isdecimal() else None
 
 
 def parse_ext_authz(provider: SpecReader, field_name: str) -> ExtAuthz:
