@@ -4,7 +4,7 @@ import atexit
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from types import TracebackType
 from typing import Literal
 
@@ -23,7 +23,6 @@ from meshsdk.config.bootstrap import (
     Mode,
     Node,
     Server,
-    parse_grpc_bootstrap,
 )
 from meshsdk.config.extension import Extensions, HttpFilterExtension, Registry
 from meshsdk.config.yaml import load
@@ -47,8 +46,10 @@ from meshsdk.runtime.identity import IdentityKeeper
 from meshsdk.runtime.origin import (
     Identity,
     bootstrap_from_environment,
+    bootstrap_from_file,
     identity_of,
     identity_source,
+    text_of,
 )
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.runtime.static_feed import StaticFeed
@@ -117,7 +118,7 @@ class Mesh:
     def _build(self) -> None:
         options = self.options
         self._started = False
-        self._starting = Lock()
+        self._starting = RLock()
         self._closed = False
         self.publisher = Publisher()
         self.live = LiveState(options.clock, options.random, options.emit)
@@ -169,7 +170,7 @@ class Mesh:
         elif isinstance(bootstrap, Bootstrap):
             found = bootstrap
         elif bootstrap is not None:
-            found = parse_grpc_bootstrap(Path(bootstrap).read_text(), str(bootstrap))
+            found = bootstrap_from_file(bootstrap)
         else:
             found = bootstrap_from_environment()
         if identity is None:
@@ -202,7 +203,7 @@ class Mesh:
         """
         if isinstance(config, str | Path):
             origin = str(config)
-            config = load(Path(config).read_text(), origin)
+            config = load(text_of(config), origin)
         else:
             origin = ""
         data = config
@@ -228,9 +229,10 @@ class Mesh:
 
     def close(self) -> None:
         """End streams, threads and idle connections. Calls in flight keep what they have."""
-        self._closed = True
-        self.feed.close()
-        self.identity.close()
+        with self._starting:
+            self._closed = True
+            self.feed.close()
+            self.identity.close()
         self.sync_upstream.close()
         self.async_upstream.close()
 
@@ -257,6 +259,22 @@ class Mesh:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def before_fork(self) -> None:
+        """Called by `runtime.fork`: calls go on by the plan in force, nobody follows the feed."""
+        self._starting.acquire()
+        if self._started and not self._closed:
+            self.feed.pause()
+            self.identity.close()
+
+    def after_fork_in_parent(self) -> None:
+        """Called by `runtime.fork`, on the thread that forked."""
+        try:
+            if self._started and not self._closed:
+                self.identity.start()
+                self.feed.resume()
+        finally:
+            self._starting.release()
 
     def after_fork_in_child(self) -> None:
         """Called by `runtime.fork`: nothing of the parent's is used again."""

@@ -62,20 +62,22 @@ class _Connection:
         transport = AdsTransport(self._channel, variant, node, lambda: _metadata(credentials))
         self.stream: AdsStream = transport.open()
         self._inbox = inbox
-        threading.Thread(target=self._read, name="meshsdk-stream", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name="meshsdk-stream", daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         for event in self.stream:
             self._inbox.put(_FromStream(self.number, event))
 
     def close(self) -> None:
-        """End the stream and its channel; the reader thread ends with it."""
+        """End the stream, its channel and the reader thread."""
         self.stream.close()
         self._channel.close()
+        self._reader.join(_CLOSE_TIMEOUT)
 
 
 class AdsFeed:
-    """Follows a control plane. Its threads begin with `start` and end with `close`."""
+    """Follows a control plane. Its threads begin with `start` and end with `close` or `pause`."""
 
     def __init__(
         self,
@@ -97,6 +99,7 @@ class AdsFeed:
         self._node = bootstrap.node.to_json(__version__)
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None
         self._connection: _Connection | None = None
         self._streams = 0
         self._answered = False
@@ -107,15 +110,27 @@ class AdsFeed:
     def start(self) -> None:
         """Connect, on a thread of its own."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="meshsdk-control", daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, args=(self._ending,), name="meshsdk-control", daemon=True
+            )
             self._thread.start()
 
     def close(self) -> None:
         """End the stream and the threads."""
         thread, self._thread = self._thread, None
         if thread is not None:
+            self._ending = thread
             self._inbox.put(_Stop())
-            thread.join(_CLOSE_TIMEOUT)
+            if thread is not threading.current_thread():
+                thread.join(_CLOSE_TIMEOUT)
+
+    def pause(self) -> None:
+        """As `Feed.pause`: what was accepted is kept, the stream is not."""
+        self.close()
+
+    def resume(self) -> None:
+        """As `Feed.resume`, with a new stream."""
+        self.start()
 
     def want(self, listener: str) -> None:
         """A call waits for this listener."""
@@ -123,7 +138,9 @@ class AdsFeed:
 
     # -- the control thread -----------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run(self, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
         self._connect()
         while True:
             try:
@@ -134,6 +151,7 @@ class AdsFeed:
             match item:
                 case _Stop():
                     self._disconnect()
+                    self._client.disconnected("CANCELLED")
                     return
                 case _Want(listener):
                     self._apply(self._client.want((listener,), self._now()))

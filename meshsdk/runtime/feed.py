@@ -19,6 +19,14 @@ class Feed(Protocol):
         """End, promptly; the plan in force stays."""
         ...
 
+    def pause(self) -> None:
+        """End threads for a while, within a second or so; the plan in force stays."""
+        ...
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        ...
+
     def want(self, listener: str) -> None:
         """A call waits for this listener; any thread, any number of times."""
         ...

@@ -47,15 +47,18 @@ class IdentityKeeper:
         if self._source is None or self._thread is not None:
             return
         self.refresh()
-        self._thread = threading.Thread(target=self._run, name="meshsdk-identity", daemon=True)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stop,), name="meshsdk-identity", daemon=True
+        )
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the thread; `start` begins again."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(_CLOSE_TIMEOUT)
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_CLOSE_TIMEOUT)
 
     def refresh(self) -> None:
         """Ask the source now and publish what changed."""
@@ -68,9 +71,9 @@ class IdentityKeeper:
             self._state = status.state
             self._emit(_event(status))
 
-    def _run(self) -> None:
+    def _run(self, stop: threading.Event) -> None:
         assert self._source is not None
-        while not self._stop.wait(self._source.interval):
+        while not stop.wait(self._source.interval):
             self.refresh()
 
 

@@ -10,7 +10,7 @@ from meshsdk.config.bootstrap import (
     from_istio_environment,
     parse_grpc_bootstrap,
 )
-from meshsdk.errors import UsageError
+from meshsdk.errors import ConfigError, UsageError
 from meshsdk.identity.sources.files import CredentialFiles, FilesSource
 from meshsdk.identity.sources.static import StaticSource
 from meshsdk.identity.x509_context import X509Context
@@ -23,6 +23,7 @@ Identity = IdentitySource | X509Context | CredentialFiles
 
 
 def identity_source(identity: Identity | None, clock: Clock) -> IdentitySource | None:
+    """The source of an identity that was given in any of its forms."""
     match identity:
         case X509Context():
             return StaticSource(identity, clock)
@@ -32,10 +33,24 @@ def identity_source(identity: Identity | None, clock: Clock) -> IdentitySource |
             return identity
 
 
+def text_of(path: str | Path) -> str:
+    """A configuration file. ConfigError where it cannot be read as UTF-8 text."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"expected a readable file: {error}") from error
+
+
+def bootstrap_from_file(path: str | Path) -> Bootstrap:
+    """gRPC's bootstrap JSON. ConfigError where the file cannot be read, or says too little."""
+    return parse_grpc_bootstrap(text_of(path), str(path))
+
+
 def bootstrap_from_environment() -> Bootstrap:
+    """The bootstrap that gRPC's variables name, or Istio's make. UsageError where neither is set."""
     path = os.environ.get(_GRPC_FILE)
     if path:
-        return parse_grpc_bootstrap(Path(path).read_text(), path)
+        return bootstrap_from_file(path)
     inline = os.environ.get(_GRPC_INLINE)
     if inline:
         return parse_grpc_bootstrap(inline, _GRPC_INLINE)
@@ -49,6 +64,7 @@ def bootstrap_from_environment() -> Bootstrap:
 
 
 def identity_of(bootstrap: Bootstrap) -> CredentialFiles | None:
+    """The certificate files of a bootstrap, or those that lie where Istio puts a workload's."""
     files = bootstrap.files
     if files is not None:
         return credential_files(files)
@@ -56,6 +72,7 @@ def identity_of(bootstrap: Bootstrap) -> CredentialFiles | None:
 
 
 def credential_files(files: CertificateFiles) -> CredentialFiles:
+    """The same files as the identity room names them."""
     return CredentialFiles(
         Path(files.certificate_file), Path(files.key_file), Path(files.root_file)
     )

@@ -40,5 +40,11 @@ class StaticFeed:
     def close(self) -> None:
         """Nothing runs."""
 
+    def pause(self) -> None:
+        """Nothing runs."""
+
+    def resume(self) -> None:
+        """Nothing was paused."""
+
     def want(self, listener: str) -> None:
         """Everything is here already."""

@@ -6,6 +6,9 @@ Tells a JSON line for each process that called; all of them end with the end of 
 import json
 import os
 import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,6 +20,7 @@ from tests.e2e.one_service import URL, connect
 
 CHILDREN = 4
 CALLS = 10
+LOADERS = 4
 
 
 def call(mesh: Mesh, who: str) -> None:
@@ -37,26 +41,66 @@ def wait_for_end() -> None:
         pass
 
 
-def main() -> None:
-    """Make a mesh, use it or not, fork, use it in every child, and then again here."""
-    told = json.loads(sys.stdin.readline())
-    files = CredentialFiles.in_directory(Path(told["credentials"]))
-    mesh = connect(told["port"], "frontend", files)
-    if told["start"]:
-        call(mesh, "parent before")
+@contextmanager
+def load(mesh: Mesh) -> Generator[None]:
+    """Threads that call all the time."""
+    over, running = threading.Event(), threading.Barrier(LOADERS + 1)
+
+    def work() -> None:
+        with httpx.Client(transport=MeshTransport(mesh)) as client:
+            client.get(URL)
+            running.wait()
+            while not over.is_set():
+                client.get(URL)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(LOADERS)]
+    for thread in threads:
+        thread.start()
+    running.wait()
+    yield
+    over.set()
+    for thread in threads:
+        thread.join()
+
+
+def fork(mesh: Mesh) -> list[int]:
+    """Children that call and then wait."""
     children: list[int] = []
     for _ in range(CHILDREN):
         pid = os.fork()
         if pid == 0:
             call(mesh, "child")
             wait_for_end()
-            return
+            # Not through the parent's frames: the threads of `load` are not here.
+            os._exit(0)
         children.append(pid)
-    if told["start"]:
-        call(mesh, "parent after")
+    return children
+
+
+def main() -> None:
+    """Make a mesh, use it or not, fork, use it in every child, and then again here."""
+    told = json.loads(sys.stdin.readline())
+    files = CredentialFiles.in_directory(Path(told["credentials"]))
+    mesh = connect(told["port"], "frontend", files)
+    match told["how"]:
+        case "made":
+            children = fork(mesh)
+        case "starting":
+            mesh.start()
+            children = fork(mesh)
+        case "used":
+            call(mesh, "parent")
+            children = fork(mesh)
+        case "under load":
+            with load(mesh):
+                children = fork(mesh)
+        case how:
+            raise AssertionError(how)
+    if told["how"] != "made":
+        call(mesh, "parent")
     wait_for_end()
     statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
-    sys.exit(max(statuses))
+    sys.exit(max(map(abs, statuses)))
 
 
 if __name__ == "__main__":

@@ -118,23 +118,26 @@ class Child:
         return self.process.wait(PATIENCE)
 
 
-@pytest.mark.parametrize("start", [False, True])
+@pytest.mark.parametrize(
+    ("how", "parent_answers"), [("made", 0), ("starting", 1), ("used", 2), ("under load", 1)]
+)
 def test_each_forked_child_has_a_stream_of_its_own_and_is_answered(
-    running: Running, start: bool, tmp_path: Path
+    running: Running, how: str, parent_answers: int, tmp_path: Path
 ) -> None:
     running.ca.write(tmp_path, "shop/frontend")
-    told = {"port": running.ads, "credentials": str(tmp_path), "start": start}
-    callers = ["child"] * CHILDREN + (["parent after", "parent before"] if start else [])
+    told = {"port": running.ads, "credentials": str(tmp_path), "how": how}
+    callers = ["child"] * CHILDREN + ["parent"] * parent_answers
+    streams = CHILDREN + (parent_answers > 0)
 
     with python("tests.e2e.prefork_parent", told) as parent:
         answers = [parent.receive() for _ in callers]
-        has_all = running.wait_streams("frontend", CHILDREN + start)
+        has_all = running.wait_streams("frontend", streams)
         status = parent.end()
         has_none = running.wait_streams("frontend", 0)
 
     assert sorted(each["who"] for each in answers) == callers
     assert {tuple(each["statuses"]) for each in answers} == {(200,) * CALLS}
-    assert len({each["pid"] for each in answers}) == CHILDREN + start
+    assert len({each["pid"] for each in answers}) == streams
     assert has_all
     assert status == 0
     assert has_none
