@@ -1,16 +1,16 @@
 """What a flow asks for. The adapter of the caller's library performs it and sends the reply."""
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypeVar
 
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import BodyEnd, Outcome, Request, Response
+from meshsdk.call.value import unique, value
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@unique
 class Attempt:
     """One try of one request at one host."""
 
@@ -25,7 +25,7 @@ class Attempt:
     """The route's: each priority has connections and limits of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Send:
     """Send one attempt; reply: `Response` or `Reset` when headers came, or why not.
 
@@ -45,7 +45,7 @@ class Send:
     """Attempts that still run; the first reply wins, the others are reset."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dial:
     """A raw connection to a host; reply: `Dialed` or `Reset`."""
 
@@ -54,7 +54,7 @@ class Dial:
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dialed:
     """A raw connection; `stream` belongs to the adapter."""
 
@@ -62,14 +62,14 @@ class Dialed:
     host: Host
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sleep:
     """Wait; reply: None."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fetch:
     """A side call through the mesh to a cluster (ext_authz, JWKS, rate limit); reply: `Fetched` or
     `Reset`."""
@@ -81,7 +81,7 @@ class Fetch:
     max_bytes: int = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fetched:
     """A side call's whole answer."""
 
@@ -89,14 +89,14 @@ class Fetched:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadBody:
     """Buffer the request body and keep it for replay; reply: `BodyRead`."""
 
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BodyRead:
     """At most `limit` bytes of the request body; `complete` tells whether that is all of it."""
 
@@ -104,7 +104,7 @@ class BodyRead:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mirror:
     """Send and forget; reply: None at once."""
 
@@ -112,14 +112,14 @@ class Mirror:
     timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallApp:
     """Let the application answer; reply: `Response`."""
 
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WaitForConfig:
     """Park until the plan changes or `timeout` seconds passed; reply: True when it changed."""
 
@@ -130,7 +130,7 @@ class WaitForConfig:
     """A listener to subscribe to by name, where the control plane sends them on demand."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deliver:
     """Hand the outcome to the caller; resumed with `BodyEnd` when its body ends.
 

@@ -1,17 +1,17 @@
 """What an HTTP filter is."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Flow
 from meshsdk.call.message import LocalReply, Request, Response
+from meshsdk.call.value import value
 
 OnResponse: TypeAlias = Callable[[Response, CallContext], Response]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Continue:
     """Go on with this request; `on_response` sees the answer, last filter first."""
 

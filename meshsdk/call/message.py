@@ -1,16 +1,17 @@
 """The request and what comes back for it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import Literal, TypeAlias
 
 from meshsdk.call.headers import EMPTY, Headers
+from meshsdk.call.value import value
 
 Protocol: TypeAlias = Literal["http1", "h2"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """An HTTP request as policy sees it. `path` is `:path`: with the query, never with a fragment."""
 
@@ -51,7 +52,7 @@ class Request:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Response:
     """A response whose body has not been read.
 
@@ -92,7 +93,7 @@ class ResetReason(Enum):
     TIMEOUT = "timeout"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reset:
     """An attempt that ended without a (whole) response: data, never an exception."""
 
@@ -113,7 +114,7 @@ class Reset:
 Outcome: TypeAlias = Response | Reset
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class BodyEnd:
     """How the exchange ended after `Deliver`."""
 
@@ -126,7 +127,7 @@ class BodyEnd:
     """Set when the body did not arrive whole."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LocalReply:
     """An answer that the mesh gives itself, in Envoy's terms."""
 

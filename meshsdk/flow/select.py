@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from meshsdk.call.address import Address
 from meshsdk.call.connection import Connection, Peer
+from meshsdk.call.value import value
 from meshsdk.flow.chains import find_chain
 from meshsdk.flow.plan import ANY_ADDRESSES, ListenerPlan, Plan
 from meshsdk.resources.hcm import HttpConnectionManager
@@ -18,7 +19,7 @@ _REMEMBERED = 4096
 _UNKNOWN = object()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Target:
     """What the application asked for, before any policy: the socket that it would have dialled."""
 

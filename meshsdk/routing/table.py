@@ -1,9 +1,10 @@
 """RouteTable: from a canonical request to what its route says."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.message import Request
+from meshsdk.call.value import unique
 from meshsdk.matching.path import without_parameters, without_query
 from meshsdk.resources.route import Route
 from meshsdk.resources.route_configuration import RouteConfiguration
@@ -23,7 +24,7 @@ well below it (weights and denominators of fractions)."""
 _ANY = RouteMatch("prefix", "", bool)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@unique
 class Matched:
     """A request's virtual host and route."""
 
