@@ -27,6 +27,7 @@ from meshsdk.call.message import BodyEnd, Request, Reset, ResetReason, Response
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.asgi_scope import AsgiReceive, AsgiSend, Message, Scope
 from meshsdk.errors import UsageError
+from meshsdk.flow.drive import unfetched
 
 _LOG = logging.getLogger("meshsdk.downstream")
 DENIAL: Final = "websocket.http.response"
@@ -109,8 +110,10 @@ async def _perform(effect: Effect, body: Body) -> Reply:
         case Sleep(seconds=seconds):
             await anyio.sleep(seconds)
             return None
-        case Fetch(cluster=cluster):
-            raise UsageError(f"side calls through the mesh (Fetch to {cluster}) are not built")
+        case Fetch():
+            reset = unfetched(effect)
+            _LOG.warning("%s", reset.detail)
+            return reset
         case _:
             raise UsageError(f"an ASGI server cannot perform {type(effect).__name__}")
 

@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from meshsdk.call.effects import Deliver, Dialed, Effect, Flow, Reply
-from meshsdk.call.message import BodyEnd, Outcome
+from meshsdk.call.effects import Deliver, Dialed, Effect, Fetch, Flow, Reply
+from meshsdk.call.message import BodyEnd, Outcome, Reset, ResetReason
 
 Perform: TypeAlias = Callable[[Effect], Reply]
 AsyncPerform: TypeAlias = Callable[[Effect], Awaitable[Reply]]
@@ -44,3 +44,9 @@ def complete(flow: Flow[None], end: BodyEnd) -> None:
         return
     flow.close()
     raise AssertionError("a flow asked for an effect after Deliver")
+
+
+def unfetched(effect: Fetch) -> Reset:
+    """The reply to a side call, which no driver of this release makes: who asked fails closed."""
+    detail = f"side calls through the mesh (Fetch to {effect.cluster}) are not built"
+    return Reset(ResetReason.CONNECT_FAILURE, detail, request_sent=False)

@@ -11,10 +11,10 @@ from typing import Protocol, TypeVar
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import BodyRead, Dialed, Effect, Fetch, Flow
 from meshsdk.call.headers import Headers, RawPair
-from meshsdk.call.message import BodyEnd, Outcome, Request, Reset, ResetReason, Response
+from meshsdk.call.message import BodyEnd, Outcome, Request, Reset, Response
 from meshsdk.clock import Clock
 from meshsdk.errors import UsageError
-from meshsdk.flow.drive import complete
+from meshsdk.flow.drive import complete, unfetched
 from meshsdk.flow.select import Target
 from meshsdk.runtime.feed import Feed
 from meshsdk.runtime.publisher import Publisher
@@ -145,9 +145,8 @@ def wanted_is_whole(body: RequestBody) -> bool:
 def refused(effect: Effect) -> Reset:
     """The reply to an effect that outbound calls of this release cannot perform."""
     match effect:
-        case Fetch(cluster):
-            detail = f"side calls through the mesh (Fetch to {cluster}) are not built"
-            return Reset(ResetReason.CONNECT_FAILURE, detail, request_sent=False)
+        case Fetch():
+            return unfetched(effect)
         case _:
             raise UsageError(f"an outbound call cannot perform {type(effect).__name__}")
 

@@ -7,9 +7,18 @@ from typing import cast
 import pytest
 
 from meshsdk.call.connection import NOBODY, Connection
-from meshsdk.call.effects import CallApp, Deliver, Fetch, Flow, ReadBody, Sleep, read_body
+from meshsdk.call.effects import (
+    CallApp,
+    Deliver,
+    Fetch,
+    Flow,
+    ReadBody,
+    Sleep,
+    WaitForConfig,
+    read_body,
+)
 from meshsdk.call.headers import Headers
-from meshsdk.call.message import BodyEnd, Request, Response
+from meshsdk.call.message import BodyEnd, Request, Reset, Response
 from meshsdk.downstream.asgi_scope import AsgiReceive, AsgiSend, Message, Scope
 from meshsdk.downstream.current import current_peer
 from meshsdk.errors import UsageError
@@ -417,15 +426,30 @@ def test_a_body_that_a_filter_reads_reaches_the_application_whole(
 
 
 def test_an_effect_that_no_server_can_perform_refuses_the_request() -> None:
+    class Waiting(FakeMesh):
+        def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
+            yield WaitForConfig("a listener", 1.0)
+
+    server, app = Server(), App()
+    server.call(MeshMiddleware(app, Waiting(mesh_of().server_connections)), scope_of())
+
+    assert server.status == 500
+    assert app.scopes == []
+
+
+def test_a_side_call_fails_by_name_and_its_filter_decides(caplog: pytest.LogCaptureFixture) -> None:
     class Fetching(FakeMesh):
         def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
-            yield Fetch("authz", request)
+            found = yield Fetch("authz", request)
+            assert isinstance(found, Reset)
+            yield Deliver(Response(401))
 
     server, app = Server(), App()
     server.call(MeshMiddleware(app, Fetching(mesh_of().server_connections)), scope_of())
 
-    assert server.status == 500
+    assert server.status == 401
     assert app.scopes == []
+    assert "Fetch to authz" in caplog.text
 
 
 def test_read_body_is_an_effect_of_flows() -> None:
