@@ -143,7 +143,10 @@ class Headers:
         gone = [name for name in names if name in index]
         if not gone:
             return self
-        kept = Headers([p for p in self.pairs if p[0] not in gone])
+        pairs, raw = self.pairs, self._raw
+        places = [i for i, pair in enumerate(pairs) if pair[0] not in gone]
+        kept = Headers([pairs[i] for i in places])
+        kept._raw = None if raw is None else [raw[i] for i in places]
         # Looking up goes on where it was: the next reader pays nothing.
         kept._index = index = index.copy()
         for name in gone:

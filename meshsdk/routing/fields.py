@@ -51,25 +51,12 @@ _FROM_EXTERNAL: Final = frozenset(
 """Removed from every caller that is not internal."""
 _HOP_BY_HOP: Final = ("keep-alive", "proxy-connection", "transfer-encoding")
 _NEVER_NOMINATED: Final = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
-_SPECIAL: Final = frozenset(
-    {
-        *_FROM_EDGE,
-        *_FROM_EXTERNAL,
-        *_HOP_BY_HOP,
-        _INTERNAL,
-        _EXTERNAL_ADDRESS,
-        PROTO,
-        _PORT,
-        XFF,
-        XFCC,
-        "x_forwarded_client_cert",
-        "upgrade",
-        "te",
-        "host",
-        "via",
-    }
+_NOT_FROM_EXTERNAL: Final = _FROM_EXTERNAL | {_INTERNAL}
+_JUDGED: Final = frozenset(
+    {*_HOP_BY_HOP, XFF, XFCC, "x_forwarded_client_cert", "upgrade", "te", "host", "via"}
 )
-"""Fields that a connection manager looks at; a request with none of them takes the short way."""
+"""Fields of which there is more to say than that they stay or go; without them a request takes the
+short way."""
 
 
 _ONLY_OF_THE_CONNECTION: Final = ("keep-alive", "close")
@@ -145,7 +132,7 @@ def _short_way(
     context: CallContext,
     internal_only_headers: tuple[str, ...],
 ) -> Headers | None:
-    """The fields of a sidecar's usual request, which sends nothing that is judged; None: the long
+    """The fields of a sidecar's usual request: nothing that it sends says who calls; None: the long
     way decides."""
     if headers.get("connection") in _ONLY_OF_THE_CONNECTION:
         headers = headers.without("connection")
@@ -156,7 +143,7 @@ def _short_way(
         or options.append_x_forwarded_port
         or len(names) != len(headers)
         or "connection" in names
-        or not _SPECIAL.isdisjoint(names)
+        or not _JUDGED.isdisjoint(names)
         or options.headers_with_underscores_action is not Underscores.ALLOW
         or (internal_only_headers and not names.isdisjoint(internal_only_headers))
     ):
@@ -164,15 +151,19 @@ def _short_way(
     connection = context.connection
     context.remote = connection.peer.connection
     context.is_internal = False
-    tls = connection.transport_protocol == "tls"
-    more = [(PROTO, "https" if tls else "http")]
+    more: list[tuple[str, str]] = []
+    if PROTO not in names:
+        more.append((PROTO, "https" if connection.transport_protocol == "tls" else "http"))
     if options.generate_request_id and _REQUEST_ID not in names:
         more.append((_REQUEST_ID, request_id(context.random)))
     if connection.peer.certificate is not None:
         certificate = forwarded_client_cert(headers, options, connection)
         if certificate is not None:
             more.append((XFCC, certificate))
-    return headers.extended(more)
+    gone = _NOT_FROM_EXTERNAL.intersection(names)
+    if gone:
+        headers = headers.without(*gone)
+    return headers.extended(more) if more else headers
 
 
 def _fields(
