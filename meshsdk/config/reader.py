@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
+from meshsdk.config.kinds import kind_of
 from meshsdk.errors import ConfigError
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class Reader:
         if found is None:
             return default
         if not isinstance(found, str):
-            raise self.error_at(name, f"expected a string, found {_kind(found)}")
+            raise self.error_at(name, f"expected a string, found {kind_of(found)}")
         return found
 
     def required_string(self, name: str) -> str:
@@ -78,7 +79,7 @@ class Reader:
         if found is None:
             return default
         if not isinstance(found, bool):
-            raise self.error_at(name, f"expected true or false, found {_kind(found)}")
+            raise self.error_at(name, f"expected true or false, found {kind_of(found)}")
         return found
 
     def integer(
@@ -114,7 +115,7 @@ class Reader:
             return int(found)
         if isinstance(found, str) and found.lstrip("-").isdecimal():
             return int(found)
-        raise self.error_at(name, f"expected an integer, found {_kind(found)}")
+        raise self.error_at(name, f"expected an integer, found {kind_of(found)}")
 
     def number(self, name: str, default: float = 0.0) -> float:
         """A double, DoubleValue or integer field."""
@@ -122,7 +123,7 @@ class Reader:
         if found is None:
             return default
         if isinstance(found, bool) or not isinstance(found, int | float):
-            raise self.error_at(name, f"expected a number, found {_kind(found)}")
+            raise self.error_at(name, f"expected a number, found {kind_of(found)}")
         return float(found)
 
     def duration(self, name: str, default: float = 0.0) -> float:
@@ -136,7 +137,7 @@ class Reader:
         if found is None:
             return None
         if not isinstance(found, str) or not found.endswith("s"):
-            raise self.error_at(name, f'expected a duration such as "1.5s", found {_kind(found)}')
+            raise self.error_at(name, f'expected a duration such as "1.5s", found {kind_of(found)}')
         try:
             seconds = float(found[:-1])
         except ValueError:
@@ -157,7 +158,7 @@ class Reader:
                 raise ValueError
             return base64.b64decode(found.replace("-", "+").replace("_", "/"), validate=True)
         except (ValueError, binascii.Error):
-            raise self.error_at(name, f"expected base64, found {_kind(found)}") from None
+            raise self.error_at(name, f"expected base64, found {kind_of(found)}") from None
 
     def enum(self, name: str, members: Mapping[str, T], default: str) -> T:
         """An enum field: the value for the name found; an unknown name or number is an error."""
@@ -176,7 +177,7 @@ class Reader:
         if found is None:
             return None
         if not isinstance(found, Mapping):
-            raise self.error_at(name, f"expected a message, found {_kind(found)}")
+            raise self.error_at(name, f"expected a message, found {kind_of(found)}")
         return Reader(cast("Mapping[str, Any]", found), f"{self.path}.{name}")
 
     def required_message(self, name: str) -> "Reader":
@@ -194,7 +195,7 @@ class Reader:
         readers: list[Reader] = []
         for i, item in enumerate(found):
             if not isinstance(item, Mapping):
-                raise self.error_at(f"{name}[{i}]", f"expected a message, found {_kind(item)}")
+                raise self.error_at(f"{name}[{i}]", f"expected a message, found {kind_of(item)}")
             readers.append(Reader(cast("Mapping[str, Any]", item), f"{self.path}.{name}[{i}]"))
         return tuple(readers)
 
@@ -209,7 +210,7 @@ class Reader:
         found = self._list(name)
         for i, item in enumerate(found):
             if not isinstance(item, str):
-                raise self.error_at(f"{name}[{i}]", f"expected a string, found {_kind(item)}")
+                raise self.error_at(f"{name}[{i}]", f"expected a string, found {kind_of(item)}")
         return tuple(found)
 
     def integers(self, name: str) -> tuple[int, ...]:
@@ -221,7 +222,7 @@ class Reader:
         found = self._map(name)
         for key, item in sorted(found.items(), key=lambda entry: entry[0]):
             if not isinstance(item, Mapping):
-                raise self.error_at(f"{name}[{key}]", f"expected a message, found {_kind(item)}")
+                raise self.error_at(f"{name}[{key}]", f"expected a message, found {kind_of(item)}")
             yield key, Reader(cast("Mapping[str, Any]", item), f"{self.path}.{name}[{key}]")
 
     def struct(self, name: str) -> Mapping[str, object]:
@@ -255,7 +256,7 @@ class Reader:
         if found is None:
             return []
         if not isinstance(found, list | tuple):
-            raise self.error_at(name, f"expected a list, found {_kind(found)}")
+            raise self.error_at(name, f"expected a list, found {kind_of(found)}")
         return list(cast("list[Any]", found))
 
     def _map(self, name: str) -> Mapping[str, Any]:
@@ -263,7 +264,7 @@ class Reader:
         if found is None:
             return {}
         if not isinstance(found, Mapping):
-            raise self.error_at(name, f"expected a map, found {_kind(found)}")
+            raise self.error_at(name, f"expected a map, found {kind_of(found)}")
         return cast("Mapping[str, Any]", found)
 
     # -- errors -----------------------------------------------------------------------------
@@ -275,19 +276,3 @@ class Reader:
     def error_at(self, name: str, problem: str) -> ConfigError:
         """A ConfigError at one of its fields."""
         return ConfigError(f"{self.path}.{name}", problem)
-
-
-def _kind(found: object) -> str:
-    match found:
-        case bool():
-            return "true" if found else "false"
-        case str():
-            return repr(found if len(found) <= 40 else found[:37] + "...")
-        case int() | float():
-            return f"the number {found}"
-        case Mapping():
-            return "a message"
-        case list() | tuple():
-            return "a list"
-        case _:
-            return type(found).__name__

@@ -23,7 +23,16 @@ from meshsdk.flow.drive import adrive
 from meshsdk.upstream.aio import AnyPools
 from meshsdk.upstream.aio_pools import AioPools
 from meshsdk.upstream.body import RequestBody
-from meshsdk.upstream.calls import Call, Membership, Wanted, ask_over, body_read, refused
+from meshsdk.upstream.calls import (
+    Call,
+    Membership,
+    ResponseBody,
+    Wanted,
+    ask_over,
+    body_read,
+    refused,
+)
+from meshsdk.upstream.connection import Connection
 from meshsdk.upstream.exchange import BodyBroken
 
 
@@ -126,23 +135,18 @@ async def _pull(body: RequestBody, limit: int) -> None:
             body.pulled_one(chunk, is_for_a_filter=True)
 
 
-class AsyncBody:
-    """The body of a delivered response. Its end, or `close`, ends the call."""
+class AsyncBody(ResponseBody[Connection]):
+    """A body that is awaited piece by piece."""
 
-    __slots__ = ("_call", "_exchange", "_is_over")
+    __slots__ = ("_pools",)
 
     def __init__(self, call: AsyncCall, response: Response) -> None:
-        exchange = call.pools.exchange(response)
-        assert exchange is not None
-        self._call = call
-        self._exchange = exchange
-        self._is_over = False
-        if call.context is not None:
-            exchange.deadline = call.context.deadline
+        self._pools = call.pools
+        super().__init__(call, call.pools.exchange(response))
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """The pieces as they come. BodyBroken, CallerTimedOut."""
-        exchange, pools = self._exchange, self._call.pools
+        exchange, pools = self._exchange, self._pools
         if exchange.is_switched:
             return  # 101: what follows is no body
         try:
@@ -154,26 +158,8 @@ class AsyncBody:
                     return
                 yield piece
         except BodyBroken as broken:
-            self._is_over = True
-            exchange.abandon()
-            self._call.ended(exchange.received, reset=broken.reset)
+            self._break(broken)
             raise
         except BaseException:
             self.close()
             raise
-
-    def _end(self) -> None:
-        if self._is_over:
-            return
-        self._is_over = True
-        exchange = self._exchange
-        trailers = exchange.http.trailers
-        exchange.finish()
-        self._call.ended(exchange.received, trailers)
-
-    def close(self) -> None:
-        """Nobody reads on."""
-        if not self._is_over:
-            self._is_over = True
-            self._exchange.abandon()
-            self._call.end_early()

@@ -6,7 +6,7 @@ runs the call, and hands the pieces of the body on.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import BodyRead, Dialed, Effect, Fetch, Flow
@@ -21,7 +21,7 @@ from meshsdk.runtime.publisher import Publisher
 from meshsdk.upstream.aio import AsyncUpstream
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.connection import Connection
-from meshsdk.upstream.exchange import Exchange
+from meshsdk.upstream.exchange import BodyBroken, Exchange
 from meshsdk.upstream.head import verbatim_head
 from meshsdk.upstream.obtain import Lent
 from meshsdk.upstream.pool import Origin
@@ -135,6 +135,41 @@ class Call:
         """The exchange is over."""
         found = None if trailers is None else Headers.from_raw(trailers)
         complete(self.flow, BodyEnd(sent, self.wanted.body.pulled, found, reset))
+
+
+class ResponseBody(Generic[C]):
+    """The body of a delivered response. Its end, or `close`, ends the call."""
+
+    __slots__ = ("_call", "_exchange", "_is_over")
+
+    def __init__(self, call: Call, exchange: Exchange[C] | None) -> None:
+        assert exchange is not None
+        self._call = call
+        self._exchange = exchange
+        self._is_over = False
+        if call.context is not None:
+            exchange.deadline = call.context.deadline
+
+    def _end(self) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        exchange = self._exchange
+        trailers = exchange.http.trailers
+        exchange.finish()
+        self._call.ended(exchange.received, trailers)
+
+    def _break(self, broken: BodyBroken) -> None:
+        self._is_over = True
+        self._exchange.abandon()
+        self._call.ended(self._exchange.received, reset=broken.reset)
+
+    def close(self) -> None:
+        """Nobody reads on."""
+        if not self._is_over:
+            self._is_over = True
+            self._exchange.abandon()
+            self._call.end_early()
 
 
 def wanted_is_whole(body: RequestBody) -> bool:

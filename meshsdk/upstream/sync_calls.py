@@ -17,8 +17,17 @@ from meshsdk.call.message import Outcome, Reset, Response
 from meshsdk.flow.drive import drive
 from meshsdk.runtime.sleeping import sleep
 from meshsdk.upstream.body import RequestBody
-from meshsdk.upstream.calls import Call, Membership, Wanted, ask_over, body_read, refused
+from meshsdk.upstream.calls import (
+    Call,
+    Membership,
+    ResponseBody,
+    Wanted,
+    ask_over,
+    body_read,
+    refused,
+)
 from meshsdk.upstream.exchange import BodyBroken
+from meshsdk.upstream.sync_connection import SyncConnection
 
 
 class SyncCall(Call):
@@ -94,20 +103,14 @@ def _pull(body: RequestBody, limit: int) -> None:
             body.pulled_one(chunk, is_for_a_filter=True)
 
 
-class SyncBody:
-    """The body of a delivered response. Its end, or `close`, ends the call."""
+class SyncBody(ResponseBody[SyncConnection]):
+    """A body that is read piece by piece."""
 
-    __slots__ = ("_call", "_exchange", "_is_over", "_upstream")
+    __slots__ = ("_upstream",)
 
     def __init__(self, call: SyncCall, response: Response) -> None:
         self._upstream = call.upstream
-        exchange = self._upstream.exchange(response)
-        assert exchange is not None
-        self._call = call
-        self._exchange = exchange
-        self._is_over = False
-        if call.context is not None:
-            exchange.deadline = call.context.deadline
+        super().__init__(call, call.upstream.exchange(response))
 
     def __iter__(self) -> Iterator[bytes]:
         """The pieces as they come. BodyBroken, CallerTimedOut."""
@@ -123,26 +126,8 @@ class SyncBody:
                     return
                 yield piece
         except BodyBroken as broken:
-            self._is_over = True
-            exchange.abandon()
-            self._call.ended(exchange.received, reset=broken.reset)
+            self._break(broken)
             raise
         except BaseException:
             self.close()
             raise
-
-    def _end(self) -> None:
-        if self._is_over:
-            return
-        self._is_over = True
-        exchange = self._exchange
-        trailers = exchange.http.trailers
-        exchange.finish()
-        self._call.ended(exchange.received, trailers)
-
-    def close(self) -> None:
-        """Nobody reads on."""
-        if not self._is_over:
-            self._is_over = True
-            self._exchange.abandon()
-            self._call.end_early()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
+from meshsdk.config.kinds import kind_of
 from meshsdk.errors import ConfigError
 
 MAX_DEPTH: Final = 100
@@ -33,22 +34,3 @@ def check_depth(depth: int, path: str) -> None:
     """ConfigError for what no protobuf parser would read again."""
     if depth > MAX_DEPTH:
         raise ConfigError(path, f"nested more than {MAX_DEPTH} levels deep")
-
-
-def kind_of(found: object) -> str:
-    """What was found, in a few words for an error."""
-    match found:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if found else "false"
-        case str():
-            return repr(found if len(found) <= 40 else found[:37] + "...")
-        case int() | float():
-            return f"the number {found}"
-        case Mapping():
-            return "a message"
-        case list() | tuple():
-            return "a list"
-        case _:
-            return type(found).__name__

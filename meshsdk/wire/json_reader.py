@@ -12,8 +12,9 @@ from typing import Any, Final, TypeAlias
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from meshsdk.config.kinds import kind_of
 from meshsdk.errors import ConfigError
-from meshsdk.wire.expect import check_depth, kind_of, listed, mapping
+from meshsdk.wire.expect import check_depth, listed, mapping
 from meshsdk.wire.paths import join
 from meshsdk.wire.pool import TYPE_URL_PREFIX, find_message_class, full_name, message_class
 from meshsdk.wire.scalars import read_scalar

@@ -10,8 +10,8 @@ from typing import Final, TypeGuard
 
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
+from meshsdk.config.kinds import kind_of
 from meshsdk.errors import ConfigError
-from meshsdk.wire.expect import kind_of
 
 _F = FieldDescriptor
 _RANGES: Final = {

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+from meshsdk.config.kinds import kind_of
 from meshsdk.errors import ConfigError
-from meshsdk.wire.expect import check_depth, kind_of, mapping, sequence
+from meshsdk.wire.expect import check_depth, mapping, sequence
 from meshsdk.wire.scalars import float64_json
 
 # One object within another is three messages deep: map entry, Value, Struct.
