@@ -17,6 +17,7 @@ class AioConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_buffer",
+        "_fires",
         "_handshake",
         "_is_full",
         "_is_lost",
@@ -50,7 +51,8 @@ class AioConnection(asyncio.BufferedProtocol):
         """We asked the transport to stop reading."""
         self._waiter: asyncio.Future[None] | None = None
         self._until: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None  # uvloop's cannot tell its time
+        self._fires = 0.0
         self._handshake: BaseException | None = None
         self.http = Http1()
         self.layer = layer
@@ -209,15 +211,19 @@ class AioConnection(asyncio.BufferedProtocol):
         if until is not None:
             timer = self._timer
             if timer is None:
-                self._timer = self._loop.call_at(until, self._tick)
-            elif timer.when() > until:
+                self._fire_at(until)
+            elif self._fires > until:
                 timer.cancel()
-                self._timer = self._loop.call_at(until, self._tick)
+                self._fire_at(until)
         try:
             await waiter
         finally:
             self._waiter = None
             self._until = None
+
+    def _fire_at(self, when: float) -> None:
+        self._fires = when
+        self._timer = self._loop.call_at(when, self._tick)
 
     def _tick(self) -> None:
         """One timer serves all waits of a connection: it is moved only when it fires too early."""
@@ -226,7 +232,7 @@ class AioConnection(asyncio.BufferedProtocol):
         if until is None or waiter is None:
             return
         if self._loop.time() < until:
-            self._timer = self._loop.call_at(until, self._tick)
+            self._fire_at(until)
         elif not waiter.done():
             waiter.set_exception(TimeoutError("nothing happened in time"))
 

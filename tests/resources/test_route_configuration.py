@@ -172,9 +172,7 @@ def test_traffic_fields_without_code_are_reported_by_their_path() -> None:
     found = _parse(_host(_action(internal_redirect_policy={})), vhds={"config_source": {}})
 
     assert found.not_built == ("route_configuration.vhds",)
-    assert found.virtual_hosts[0].routes[0].not_built == (
-        f"{R}.route.internal_redirect_policy",
-    )
+    assert found.virtual_hosts[0].routes[0].not_built == (f"{R}.route.internal_redirect_policy",)
 
 
 def test_a_format_command_without_code_is_reported_where_it_stands() -> None:
