@@ -40,6 +40,7 @@ from meshsdk.resources.secret import Secret
 from meshsdk.resources.snapshot import Absent
 from meshsdk.runtime import fork
 from meshsdk.runtime.ads_feed import AdsFeed
+from meshsdk.runtime.collector import freeze_once
 from meshsdk.runtime.explain import Explanation, HttpRequest, explain
 from meshsdk.runtime.feed import Feed
 from meshsdk.runtime.identity import IdentityKeeper
@@ -61,6 +62,8 @@ from meshsdk.upstream.dialing import AddressMap
 from meshsdk.upstream.feed_contexts import FeedContexts
 from meshsdk.upstream.sync import SyncUpstream
 
+_FORK_TIMEOUT = 15.0
+"""Seconds that a fork waits for a thread of ours to end."""
 _POLL = 1.0
 """Seconds after which a wait looks at both of its conditions again."""
 
@@ -77,6 +80,9 @@ class Options:
     """`warn`: for a control plane that is newer than this release."""
     http_filters: tuple[HttpFilterExtension, ...] = ()
     """Your own filters, found by the type URLs that they name."""
+    freeze_objects: bool = True
+    """Call `gc.freeze` at the first start in a process: no pass of the garbage collector, nor the one
+    at the end of a script, then walks the modules."""
     emit: Emit = log
     clock: Clock = SystemClock()
     random: Random = SystemRandom()
@@ -223,6 +229,8 @@ class Mesh:
             raise UsageError("this Mesh is closed")
         with self._starting:
             if not self._started:
+                if self.options.freeze_objects:
+                    freeze_once()
                 self.identity.start()
                 self.feed.start()
                 self._started = True
@@ -265,7 +273,7 @@ class Mesh:
         self._starting.acquire()
         if self._started and not self._closed:
             self.feed.pause()
-            self.identity.close()
+            self.identity.close(_FORK_TIMEOUT)
 
     def after_fork_in_parent(self) -> None:
         """Called by `runtime.fork`, on the thread that forked."""

@@ -23,6 +23,9 @@ from meshsdk.xds.client import Receiving, Update, XdsClient
 from meshsdk.xds.messages import DiscoveryResponse, StreamEnded, StreamEvent, Variant
 
 _CLOSE_TIMEOUT = 1.0
+_PAUSE_TIMEOUT = 15.0
+"""Seconds: a fork with a thread inside gRPC costs more than a late one."""
+_GRPC_THREADS = ("(channel_spin)", "(consume_request_iterator)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class _Want:
 
 @dataclass(frozen=True, slots=True)
 class _Stop:
-    pass
+    settles: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class _Connection:
     ) -> None:
         """MeshError or OSError when credentials cannot be read."""
         self.number = number
+        self._others = frozenset(thread.ident for thread in threading.enumerate())
         credentials = server.credentials
         self._channel: grpc.Channel = open_channel(server.target, _tls(credentials))
         transport = AdsTransport(self._channel, variant, node, lambda: _metadata(credentials))
@@ -74,6 +78,13 @@ class _Connection:
         self.stream.close()
         self._channel.close()
         self._reader.join(_CLOSE_TIMEOUT)
+
+    def settle(self) -> None:
+        """After `close`: wait for the threads that gRPC itself began for it, which may be inside it
+        still. One of them at a fork leaves the child a lock that nobody opens."""
+        for thread in threading.enumerate():
+            if thread.ident not in self._others and thread.name.endswith(_GRPC_THREADS):
+                thread.join(_CLOSE_TIMEOUT)
 
 
 class AdsFeed:
@@ -117,16 +128,19 @@ class AdsFeed:
 
     def close(self) -> None:
         """End the stream and the threads."""
+        self._end(_CLOSE_TIMEOUT, settles=False)
+
+    def _end(self, timeout: float, *, settles: bool) -> None:
         thread, self._thread = self._thread, None
         if thread is not None:
             self._ending = thread
-            self._inbox.put(_Stop())
+            self._inbox.put(_Stop(settles))
             if thread is not threading.current_thread():
-                thread.join(_CLOSE_TIMEOUT)
+                thread.join(timeout)
 
     def pause(self) -> None:
         """As `Feed.pause`: what was accepted is kept, the stream is not."""
-        self.close()
+        self._end(_PAUSE_TIMEOUT, settles=True)
 
     def resume(self) -> None:
         """As `Feed.resume`, with a new stream."""
@@ -149,8 +163,11 @@ class AdsFeed:
                 self._on_time()
                 continue
             match item:
-                case _Stop():
+                case _Stop(settles):
+                    connection = self._connection
                     self._disconnect()
+                    if settles and connection is not None:
+                        connection.settle()
                     self._client.disconnected("CANCELLED")
                     return
                 case _Want(listener):

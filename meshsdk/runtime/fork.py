@@ -14,7 +14,7 @@ class Forkable(Protocol):
     """Something that holds threads or connections. The hooks never raise."""
 
     def before_fork(self) -> None:
-        """End the threads, within a second or so."""
+        """End the threads, which takes milliseconds unless the machine is busy."""
         ...
 
     def after_fork_in_parent(self) -> None:

@@ -53,12 +53,12 @@ class IdentityKeeper:
         )
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop the thread; `start` begins again."""
+    def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
+        """Stop the thread, waiting `timeout` seconds for it; `start` begins again."""
         self._stop.set()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
-            thread.join(_CLOSE_TIMEOUT)
+            thread.join(timeout)
 
     def refresh(self) -> None:
         """Ask the source now and publish what changed."""
