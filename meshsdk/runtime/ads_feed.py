@@ -25,6 +25,8 @@ from meshsdk.xds.messages import DiscoveryResponse, StreamEnded, StreamEvent, Va
 _CLOSE_TIMEOUT = 1.0
 _PAUSE_TIMEOUT = 15.0
 """Seconds: a fork with a thread inside gRPC costs more than a late one."""
+_SHUTDOWN = 0.1
+"""Seconds."""
 _GRPC_THREADS = ("(channel_spin)", "(consume_request_iterator)")
 
 
@@ -85,6 +87,8 @@ class _Connection:
         for thread in threading.enumerate():
             if thread.ident not in self._others and thread.name.endswith(_GRPC_THREADS):
                 thread.join(_CLOSE_TIMEOUT)
+        # Its core shuts down on a thread that nobody can join, holding the lock of its beginning.
+        threading.Event().wait(_SHUTDOWN)
 
 
 class AdsFeed:
