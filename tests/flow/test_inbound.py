@@ -1,5 +1,7 @@
 """Inbound requests, driven by hand: who may pass, before and after a push."""
 
+from dataclasses import replace
+
 import pytest
 
 from meshsdk.call.address import Address
@@ -142,6 +144,32 @@ def test_a_tls_chain_without_a_match_does_not_take_plaintext() -> None:
     assert response.status == 403
 
 
+@pytest.mark.parametrize(
+    ("required", "peer"),
+    [
+        # Whatever a certificate would have been asked for, there was no handshake at all.
+        (False, connection(None)),
+        (True, connection(None)),
+        # A handshake that let a client pass without the certificate that the chain requires.
+        (True, replace(connection(None), transport_protocol="tls")),
+    ],
+)
+def test_without_its_handshake_a_tls_chain_answers_before_any_policy(
+    required: bool, peer: Connection
+) -> None:
+    config = listener(chain("{destination_port: 8080}", tls=True))
+    everybody = config.replace(
+        f'principals: [{{authenticated: {{principal_name: {{exact: "{ALICE}"}}}}}}]',
+        "principals: [{any: true}]",
+    ).replace("require_client_certificate: true", f"require_client_certificate: {required}")
+    assert everybody.count("any: true") == 2
+
+    response = delivered(next(request(Mesh(everybody), peer)))
+
+    assert (response.status, response.body) == (403, b"")
+    assert response.headers.get("connection") == "close"
+
+
 def test_nothing_passes_before_the_first_configuration() -> None:
     mesh = Mesh(STRICT)
     flow = inbound(Source(lambda: None, mesh.live), REQUEST, connection(ALICE))
@@ -203,3 +231,40 @@ def test_without_a_tls_inspector_every_connection_is_raw_buffer() -> None:
     assert found is not None
     assert found.chain is not None
     assert delivered(next(request(mesh, connection(ALICE)))).status == 503
+
+
+def test_a_filter_whose_config_never_came_answers_500() -> None:
+    waiting = """- name: wasm
+            config_discovery:
+              config_source: {ads: {}}
+              type_urls: [type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm]
+          - name: router"""
+    mesh = Mesh(STRICT.replace("- name: router", waiting, 1))
+
+    assert delivered(next(request(mesh, connection(ALICE)))).status == 500
+
+
+@pytest.mark.parametrize(("peer", "passes"), [(ALICE, True), (BOB, False)])
+def test_a_network_filter_decides_before_any_request_is_read(peer: str, passes: bool) -> None:
+    network = f"""      filters:
+      - name: envoy.filters.network.rbac
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC
+          stat_prefix: x
+          rules:
+            policies:
+              p: {{permissions: [{{any: true}}], principals: [{{authenticated: {{principal_name: {{exact: "{ALICE}"}}}}}}]}}
+      - name: hcm"""
+    everybody = STRICT.replace(
+        f'principals: [{{authenticated: {{principal_name: {{exact: "{ALICE}"}}}}}}]',
+        "principals: [{any: true}]",
+    ).replace("      filters:\n      - name: hcm", network)
+
+    effect = next(request(Mesh(everybody), connection(peer)))
+
+    if passes:
+        assert isinstance(effect, CallApp)
+    else:
+        refused = delivered(effect)
+        assert refused.body == b""
+        assert refused.headers.get("connection") == "close"

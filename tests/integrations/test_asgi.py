@@ -437,6 +437,18 @@ def test_an_effect_that_no_server_can_perform_refuses_the_request() -> None:
     assert app.scopes == []
 
 
+def test_a_check_that_cannot_even_begin_refuses_the_request() -> None:
+    class Broken(FakeMesh):
+        def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
+            raise RuntimeError("a defect of ours")
+
+    server, app = Server(), App()
+    server.call(MeshMiddleware(app, Broken(mesh_of().server_connections)), scope_of())
+
+    assert server.status == 500
+    assert app.scopes == []
+
+
 def test_a_side_call_fails_by_name_and_its_filter_decides(caplog: pytest.LogCaptureFixture) -> None:
     class Fetching(FakeMesh):
         def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
