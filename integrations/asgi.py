@@ -176,12 +176,13 @@ class MeshMiddleware:
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         capture: Capture | None = None
-        has_failed = False
+        has_started = has_failed = False
 
         async def on_message(message: Message) -> None:
-            nonlocal capture, has_failed
+            nonlocal capture, has_started, has_failed
             match message["type"]:
                 case "lifespan.startup.complete":
+                    has_started = True
                     capture = self._install(acceptor)
                     await self.until_ready()
                 case "lifespan.startup.failed":
@@ -194,10 +195,17 @@ class MeshMiddleware:
 
         try:
             await self.app(scope, receive, on_message)
-        finally:
-            # An application that knows no lifespan raises or returns: the server goes on.
-            if capture is None and not has_failed:
-                self._install(acceptor)
+        except Exception:
+            if not (has_started or has_failed):
+                await self._start_alone(acceptor)
+            raise
+        if not (has_started or has_failed):
+            await self._start_alone(acceptor)
+
+    async def _start_alone(self, acceptor: Acceptor) -> None:
+        """An application that knows no lifespan raises or returns: the server goes on."""
+        self._install(acceptor)
+        await self.until_ready()
 
     async def until_ready(self) -> None:
         """Wait until the mesh is ready, for `ready_timeout` seconds at most."""

@@ -1,6 +1,7 @@
 """`Mesh`: the composition root. Everything else is given what it needs."""
 
 import atexit
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ from meshsdk.runtime.publisher import Publisher
 from meshsdk.runtime.static_feed import StaticFeed
 from meshsdk.runtime.tls import FeedTls
 from meshsdk.telemetry import Emit
-from meshsdk.telemetry.log import log
+from meshsdk.telemetry.log import guarded, log
 from meshsdk.upstream.aio import AsyncUpstream
 from meshsdk.upstream.dialing import AddressMap
 from meshsdk.upstream.feed_contexts import FeedContexts
@@ -123,24 +124,25 @@ class Mesh:
 
     def _build(self) -> None:
         options = self.options
+        emit = guarded(options.emit)
         self._started = False
         self._starting = RLock()
         self._closed = False
         self.publisher = Publisher()
-        self.live = LiveState(options.clock, options.random, options.emit)
+        self.live = LiveState(options.clock, options.random, emit)
         self.contexts = TlsContexts(options.clock)
         self.tls = FeedTls(self.contexts, self._secrets)
         self.identity = IdentityKeeper(
             identity_source(self._identity, options.clock),
             self.contexts,
             options.clock,
-            options.emit,
+            emit,
         )
         client_contexts = FeedContexts(self.tls)
         self.sync_upstream = SyncUpstream(client_contexts, options.addresses, options.clock)
         self.async_upstream = AsyncUpstream(client_contexts, options.addresses, options.clock)
         self.server_connections = Acceptor(
-            PlanDecider(self._plan, self.tls), local=self._as_fed, clock=options.clock
+            PlanDecider(self._plan, lambda: self.tls), local=self._as_fed, clock=options.clock
         )
         """Decides about connections that servers of this process accept."""
         self.feed = self._make_feed(self)
@@ -225,9 +227,9 @@ class Mesh:
         """Start threads, unless they run. Calls do this; a server does it before it listens."""
         if self._started:
             return
-        if self._closed:
-            raise UsageError("this Mesh is closed")
         with self._starting:
+            if self._closed:
+                raise UsageError("this Mesh is closed")
             if not self._started:
                 if self.options.freeze_objects:
                     freeze_once()
@@ -238,7 +240,7 @@ class Mesh:
     def close(self) -> None:
         """End streams, threads and idle connections. Calls in flight keep what they have."""
         with self._starting:
-            self._closed = True
+            self._closed, self._started = True, False
             self.feed.close()
             self.identity.close()
         self.sync_upstream.close()
@@ -361,6 +363,15 @@ class Mesh:
 
 _process: list[Mesh] = []
 _process_lock = Lock()
+
+
+def _renew_lock() -> None:
+    """In a forked child: a thread that is not there may have held it."""
+    global _process_lock
+    _process_lock = Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def process_mesh() -> Mesh:

@@ -53,6 +53,13 @@ class Captured:
     notes: dict[str, object] = field(default_factory=dict[str, object])
     """Of adapters, for as long as the connection lives."""
 
+    def is_of(self, transport: asyncio.BaseTransport) -> bool:
+        """Whether it is this transport's connection, whose protocol may be another by now."""
+        return (
+            address_of(transport.get_extra_info("peername")),
+            address_of(transport.get_extra_info("sockname")),
+        ) == (address_of(self.client), address_of(self.server))
+
 
 _MAX_AGE: Final = 3600.0  # THREATS T9: no identity outlives this by an old connection
 
@@ -70,7 +77,10 @@ def captured(receive: object = None) -> Captured | None:
         found = getattr(transport.get_protocol(), _ATTRIBUTE, None)
         if isinstance(found, Captured):
             return found
-    return _CAPTURED.get()
+    known = _CAPTURED.get()
+    if known is None or transport is None or known.is_of(transport):
+        return known
+    return None  # a server that a request's task began: its connections are others
 
 
 def _transport_of(receive: object) -> asyncio.Transport | None:

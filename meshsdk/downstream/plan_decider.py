@@ -11,9 +11,12 @@ from meshsdk.runtime.tls import FeedTls
 
 
 class PlanDecider:
-    """Asked for each accepted connection; never blocks."""
+    """Asked for each accepted connection; never blocks.
 
-    def __init__(self, plan: Callable[[], Plan | None], tls: FeedTls) -> None:
+    Plan and TLS are asked for anew each time: after a fork both are others.
+    """
+
+    def __init__(self, plan: Callable[[], Plan | None], tls: Callable[[], FeedTls]) -> None:
         self._plan = plan
         self._tls = tls
 
@@ -30,7 +33,7 @@ class PlanDecider:
         speaks_tls = connection.transport_protocol == "tls"
         if chain.tls is not None:
             if speaks_tls:
-                return Tls(self._tls.server(chain.tls))
+                return Tls(self._tls().server(chain.tls))
             return Close("plaintext, where the filter chain speaks TLS")
         if not speaks_tls:
             return Plaintext()

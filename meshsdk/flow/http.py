@@ -70,8 +70,6 @@ def walk(
         context.forwarded = outcome.request
     else:
         outcome = chain.Passed(request, [])
-    if chosen is not None:
-        context.virtual_cluster = chosen.virtual_cluster
     if isinstance(outcome, chain.Refused):
         response = _refusal(outcome, chosen, context)
         return Answered(unwind(response, outcome.on_response, context))

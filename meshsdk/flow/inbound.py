@@ -34,6 +34,10 @@ def inbound(source: Source, request: Request, connection: Connection) -> Flow[No
         yield Deliver(_close(refusal or _NO_CHAIN, request, context))
         return
     context.listener = selected.listener.listener.name
+    missing = selected.listener.listener.not_built
+    if missing:
+        yield Deliver(_close(reply.not_built(missing[0]), request, context))
+        return
     assert selected.chain is not None
     context.filter_chain = selected.chain.name
     denied = network.refusal(selected.chain, context)

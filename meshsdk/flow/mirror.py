@@ -18,7 +18,7 @@ def mirror(
             continue
         cluster = plan.cluster(shadow_cluster(policy, request))
         balancer = None if cluster is None else cluster.state.balancer
-        if cluster is None or balancer is None:
+        if cluster is None or balancer is None or cluster.not_built:
             continue
         host = balancer.pick(PickContext(context.clock.monotonic(), context.random))
         if host is not None:

@@ -67,6 +67,10 @@ def outbound(
 def through(plan: Plan, selected: Selected, request: Request, context: CallContext) -> Flow[None]:
     """The rest of a call, once its filter chain is known: what an Envoy with this chain does."""
     context.original = request
+    missing = selected.listener.listener.not_built
+    if missing:
+        yield Deliver(_refused(f"{missing[0]} is not built"))
+        return
     denied = network.refusal(selected.chain, context)
     if denied is not None:
         for flag in denied.flags:
@@ -130,6 +134,10 @@ def _tcp(plan: Plan, selected: Selected, context: CallContext) -> Flow[None]:
     cluster = plan.cluster(name)
     if cluster is None:
         yield Deliver(_refused(f"cluster {name} does not exist"))
+        return
+    missing = proxy.not_built or cluster.not_built
+    if missing:
+        yield Deliver(_refused(f"{missing[0]} is not built"))
         return
     outcome: Dialed | Reset = _refused("no attempt was allowed")
     host = None

@@ -30,7 +30,6 @@ from meshsdk.resources.load_assignment import LoadAssignment
 from meshsdk.resources.name_table import NameTable
 from meshsdk.resources.route_configuration import RouteConfiguration
 from meshsdk.resources.snapshot import Absent, Bad, Missing, Snapshot
-from meshsdk.routing.action import Chosen
 from meshsdk.routing.table import RouteTable
 from meshsdk.telemetry import Emit, silent
 
@@ -116,8 +115,8 @@ class ClusterPlan:
         hosts = self.state.hosts
         if len(hosts) < _CACHED_CHOICES:
             return
-        for address in [a for a, s in hosts.items() if not s.active_requests]:
-            del hosts[address]
+        for address in [a for a, s in list(hosts.items()) if not s.active_requests]:
+            hosts.pop(address, None)  # another thread may be at it too
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +129,11 @@ class HttpPlan:
     inline_routes: RouteTable | None
     router: Router
     """The terminal filter's own settings."""
+    bounds: dict[object, tuple[Timeouts, Duration]] = field(
+        default_factory=dict[object, tuple[Timeouts, Duration]]
+    )
+    """What `flow/router.py` worked out: the time limits of routes, by `Chosen.bounds_key`, for
+    requests that name none."""
     _by_overrides: dict[int, tuple[Overrides, tuple[InForce, ...]]] = field(
         default_factory=dict[int, tuple[Overrides, tuple[InForce, ...]]]
     )
@@ -214,10 +218,6 @@ class Plan:
     names: NameTable | None
     selected: dict[object, object] = field(default_factory=dict[object, object])
     """What `flow/select.py` found for targets of outbound calls."""
-    bounds: dict[Chosen, tuple[Timeouts, Duration]] = field(
-        default_factory=dict[Chosen, tuple[Timeouts, Duration]]
-    )
-    """What `flow/router.py` worked out: the time limits of routes for requests that name none."""
     _routes: dict[str, RouteTable] = field(default_factory=dict[str, RouteTable])
     _clusters: dict[str, ClusterPlan] = field(default_factory=dict[str, ClusterPlan])
 
@@ -262,10 +262,10 @@ class Plan:
     def take_over(self, previous: "Plan") -> None:
         """Keep compiled tables whose source is the same object, and bring live balancers up to
         date."""
-        for name, table in previous._routes.items():
+        for name, table in list(previous._routes.items()):  # calls go on adding to it
             if self.snapshot.routes.get(name) is table.config:
                 self._routes[name] = table
-        for name in previous._clusters:
+        for name in list(previous._clusters):
             if self.cluster(name) is None:
                 _drop_idle(self.live, name)
 
@@ -329,7 +329,7 @@ def _listener_plan(listener: Listener, previous: Plan | None) -> ListenerPlan:
 def _drop_idle(live: LiveState, name: str) -> None:
     """Forget the state of a vanished cluster when nothing is in flight."""
     state = live.clusters.get(name)
-    if state is not None and not any(h.active_requests for h in state.hosts.values()):
+    if state is not None and not any(h.active_requests for h in list(state.hosts.values())):
         del live.clusters[name]
 
 
@@ -356,7 +356,8 @@ def _bring_up_to_date(
     endpoints = () if assignment is None else assignment.endpoints
     current = {e.address: state.hosts.get(e.address) or HostState() for e in endpoints}
     hosts = tuple(Host(e, current[e.address], cluster.socket_for(e.metadata)) for e in endpoints)
-    in_flight = {a: s for a, s in state.hosts.items() if s.active_requests and a not in current}
+    known = list(state.hosts.items())  # calls add to it
+    in_flight = {a: s for a, s in known if s.active_requests and a not in current}
     state.breakers.update(cluster.circuit_breakers)
     _update_outlier(state, cluster, live)
     if state.outlier is not None:

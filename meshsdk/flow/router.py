@@ -41,6 +41,7 @@ class Call:
     """
 
     __slots__ = (
+        "bounds",
         "breakers",
         "chosen",
         "cluster",
@@ -73,6 +74,7 @@ class Call:
     ) -> None:
         self.plan = plan
         self.settings = http.router
+        self.bounds = http.bounds
         self.stream_duration = http.hcm.options.max_stream_duration
         stream_idle = http.hcm.options.stream_idle_timeout or None
         self.idle = stream_idle if chosen.idle_timeout is None else chosen.idle_timeout or None
@@ -330,12 +332,12 @@ def _bounds(call: Call, request: Request) -> _Bounds:
 
 def _usual_bounds(call: Call, request: Request) -> _Bounds:
     """The bounds of a request that says nothing of time: the route's own, worked out once."""
-    usual = call.plan.bounds
-    known = usual.get(call.chosen)
+    usual, key = call.bounds, call.chosen.bounds_key
+    known = usual.get(key)
     if known is None:
         if len(usual) >= _REMEMBERED:
             usual.clear()
-        known = usual[call.chosen] = _bounds(call, request)
+        known = usual[key] = _bounds(call, request)
     return known
 
 

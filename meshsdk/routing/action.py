@@ -50,7 +50,6 @@ class Chosen:
     reply: LocalReply | None = None
     non_forwarding: bool = False
     """A server's own route: inbound it is the application's, outbound it leads nowhere."""
-    virtual_cluster: str = ""
     no_cluster_status: int = 503
     """The answer where the cluster does not exist (flag NC)."""
     timeout: float = 0.0
@@ -85,6 +84,8 @@ class Chosen:
     """What filters read of the route."""
     metadata: Metadata = field(default_factory=lambda: NO_METADATA)
     virtual_host_metadata: Metadata = field(default_factory=lambda: NO_METADATA)
+    bounds_key: object = field(default_factory=object)
+    """The same for every variant of this choice that has the same time limits."""
 
     @property
     def auto_host_rewrite(self) -> bool:

@@ -134,7 +134,8 @@ def _short_way(
 ) -> Headers | None:
     """The fields of a sidecar's usual request: nothing that it sends says who calls; None: the long
     way decides."""
-    if headers.get("connection") in _ONLY_OF_THE_CONNECTION:
+    nominated = headers.values("connection")
+    if len(nominated) == 1 and nominated[0] in _ONLY_OF_THE_CONNECTION:
         headers = headers.without("connection")
     names = headers.names()
     if (

@@ -81,7 +81,7 @@ class RouteTable:
         """What the request's route says; None for 404 (flag NR). Writes what the call's context
         knows of it: virtual host, route name, cluster."""
         context.route = None
-        context.cluster = ""
+        context.cluster = context.virtual_cluster = ""
         host = self.virtual_host(request)
         if host is None:
             return None
@@ -100,7 +100,7 @@ class RouteTable:
         context.forwarded = request
         chosen = matched.choices.pick(request, context, _draw(context))
         if host.virtual_clusters:
-            chosen = replace(chosen, virtual_cluster=host.virtual_cluster(request))
+            context.virtual_cluster = host.virtual_cluster(request)
         action = route.action
         if isinstance(action, Redirect):
             return replace(chosen, reply=redirect_reply(request, action, route.match, context))

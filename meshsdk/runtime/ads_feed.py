@@ -1,7 +1,9 @@
 """Configuration from a control plane: one thread that decides, one that reads the stream."""
 
+import logging
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,10 @@ from typing import TypeAlias
 import grpc
 
 from meshsdk import __version__
+from meshsdk.clock import Clock
 from meshsdk.config.bootstrap import Bootstrap, Credentials, Server
 from meshsdk.config.extension import Extensions
-from meshsdk.errors import MeshError
+from meshsdk.errors import ConfigError, MeshError
 from meshsdk.flow.plan import LiveState, compile_plan
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.runtime.sleeping import give_way
@@ -22,6 +25,7 @@ from meshsdk.wire.channel import ChannelTls, open_channel
 from meshsdk.xds.client import Receiving, Update, XdsClient
 from meshsdk.xds.messages import DiscoveryResponse, StreamEnded, StreamEvent, Variant
 
+_LOG = logging.getLogger("meshsdk.xds")
 _CLOSE_TIMEOUT = 1.0
 _PAUSE_TIMEOUT = 15.0
 """Seconds: a fork with a thread inside gRPC costs more than a late one."""
@@ -62,11 +66,15 @@ class _Connection:
     ) -> None:
         """MeshError or OSError when credentials cannot be read."""
         self.number = number
-        self._others = frozenset(thread.ident for thread in threading.enumerate())
+        self._others = weakref.WeakSet(threading.enumerate())
         credentials = server.credentials
         self._channel: grpc.Channel = open_channel(server.target, _tls(credentials))
         transport = AdsTransport(self._channel, variant, node, lambda: _metadata(credentials))
-        self.stream: AdsStream = transport.open()
+        try:
+            self.stream: AdsStream = transport.open()
+        except BaseException:
+            self._channel.close()
+            raise
         self._inbox = inbox
         self._reader = threading.Thread(target=self._read, name="meshsdk-stream", daemon=True)
         self._reader.start()
@@ -81,12 +89,13 @@ class _Connection:
         self._channel.close()
         self._reader.join(_CLOSE_TIMEOUT)
 
-    def settle(self) -> None:
+    def settle(self, clock: Clock) -> None:
         """After `close`: wait for the threads that gRPC itself began for it, which may be inside it
         still. One of them at a fork leaves the child a lock that nobody opens."""
+        ends = clock.monotonic() + _CLOSE_TIMEOUT  # some may be the application's, and stay
         for thread in threading.enumerate():
-            if thread.ident not in self._others and thread.name.endswith(_GRPC_THREADS):
-                thread.join(_CLOSE_TIMEOUT)
+            if thread not in self._others and thread.name.endswith(_GRPC_THREADS):
+                thread.join(max(0.0, ends - clock.monotonic()))
         # Its core shuts down on a thread that nobody can join, holding the lock of its beginning.
         threading.Event().wait(_SHUTDOWN)
 
@@ -116,6 +125,8 @@ class AdsFeed:
         self._thread: threading.Thread | None = None
         self._ending: threading.Thread | None = None
         self._connection: _Connection | None = None
+        self._last: _Connection | None = None
+        """The one that was closed last."""
         self._streams = 0
         self._answered = False
         self._server = 0
@@ -164,21 +175,29 @@ class AdsFeed:
             try:
                 item = self._inbox.get(timeout=self._pause())
             except queue.Empty:
+                item = None
+            if isinstance(item, _Stop):
+                break
+            try:
+                self._on(item)
+            except Exception:
+                # Whoever does not follow the feed any more serves old policy for ever.
+                _LOG.exception("following the control plane met a defect; a new stream is opened")
+                self._ended("INTERNAL", "a defect of meshsdk, see the log")
+        self._disconnect()
+        if item.settles and self._last is not None:
+            self._last.settle(self._live.clock)
+        self._client.disconnected("CANCELLED")
+
+    def _on(self, item: "_Want | _FromStream | None") -> None:
+        match item:
+            case None:
                 self._on_time()
-                continue
-            match item:
-                case _Stop(settles):
-                    connection = self._connection
-                    self._disconnect()
-                    if settles and connection is not None:
-                        connection.settle()
-                    self._client.disconnected("CANCELLED")
-                    return
-                case _Want(listener):
-                    self._apply(self._client.want((listener,), self._now()))
-                case _FromStream(number, event):
-                    if self._connection is not None and number == self._connection.number:
-                        self._on_event(event)
+            case _Want(listener):
+                self._apply(self._client.want((listener,), self._now()))
+            case _FromStream(number, event):
+                if self._connection is not None and number == self._connection.number:
+                    self._on_event(event)
 
     def _now(self) -> float:
         return self._live.clock.monotonic()
@@ -228,6 +247,7 @@ class AdsFeed:
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
+            self._last = connection
             connection.close()
 
     def _ended(self, code: str, details: str) -> None:
@@ -289,6 +309,9 @@ def _read(path: str) -> bytes | None:
 def _metadata(credentials: Credentials) -> Iterable[tuple[str, str]]:
     pairs = list(credentials.metadata)
     if credentials.token_file:
-        token = Path(credentials.token_file).read_text().strip()
+        try:
+            token = Path(credentials.token_file).read_text(encoding="utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise ConfigError(credentials.token_file, f"expected a token: {error}") from error
         pairs.append(("authorization", f"Bearer {token}"))
     return pairs

@@ -42,9 +42,3 @@ class Publisher:
         with self._changed:
             if wake in self._listeners:
                 self._listeners.remove(wake)
-
-    def reset(self) -> None:
-        """In a forked child: no plan, no waiters, a fresh lock."""
-        self.plan = None
-        self._changed = threading.Condition()
-        self._listeners = []

@@ -6,6 +6,7 @@ import logging
 from meshsdk.telemetry.events import (
     CallDenied,
     ConfigReported,
+    Emit,
     Event,
     HostEjected,
     IdentityChanged,
@@ -14,9 +15,22 @@ from meshsdk.telemetry.events import (
     StreamChanged,
 )
 
+_HOOKS = logging.getLogger("meshsdk.telemetry")
 _XDS = logging.getLogger("meshsdk.xds")
 _IDENTITY = logging.getLogger("meshsdk.identity")
 _FLOW = logging.getLogger("meshsdk.flow")
+
+
+def guarded(emit: Emit) -> Emit:
+    """A hook that does not raise: telemetry fails without a word to whoever tells it something."""
+
+    def told(event: Event) -> None:
+        try:
+            emit(event)
+        except Exception:
+            _HOOKS.exception("a hook for events failed")
+
+    return told
 
 
 def log(event: Event) -> None:

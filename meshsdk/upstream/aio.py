@@ -41,8 +41,8 @@ class AsyncUpstream:
             return cast("AnyPools", self._here_in_trio())
         found = self._by_loop.get(loop)
         if found is None:
-            for other in [other for other in self._by_loop if other.is_closed()]:
-                del self._by_loop[other]
+            for other in [other for other in list(self._by_loop) if other.is_closed()]:
+                self._by_loop.pop(other, None)  # each thread has a loop of its own
             found = AioPools(self._tls, self._addresses, self._clock, loop)
             self._by_loop[loop] = found
         return cast("AnyPools", found)

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
     """`meshsdk check … | head`: what closes the pipe is no error of ours."""
@@ -16,6 +18,24 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
         complaints = process.stderr.read()
     assert process.returncode in (0, 141)
     assert "Traceback" not in complaints
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("not json", "line 1: expected a JSON object"),
+        ("[]", "line 1: expected a JSON object"),
+        ('{"name": "x"}', "line 1: expected config and requests"),
+    ],
+)
+def test_a_line_that_is_no_case_is_named_and_fails(line: str, problem: str) -> None:
+    command = [sys.executable, "-m", "meshsdk", "check", "--stdio"]
+
+    done = subprocess.run(command, input=line + "\n", capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_command_prints_the_help_and_fails() -> None:

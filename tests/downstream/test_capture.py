@@ -8,8 +8,9 @@ from typing import cast
 import pytest
 import uvloop
 
+from meshsdk.call.address import UNKNOWN
 from meshsdk.downstream.acceptor import Acceptor
-from meshsdk.downstream.capture import Captured, captured, install
+from meshsdk.downstream.capture import _CAPTURED, Captured, captured, install  # pyright: ignore[reportPrivateUsage]
 from meshsdk.downstream.decision import Passthrough
 from meshsdk.downstream.server_context import MeshServerContext
 from meshsdk.identity.tls_params import TlsParams
@@ -304,6 +305,41 @@ def test_other_ports_and_later_servers_are_not_touched(run: Run) -> None:
         assert loop.create_server == original
 
     run(main())
+
+
+class Transport(asyncio.Transport):
+    """One whose protocol is not the mesh's."""
+
+    def __init__(self, peer: tuple[str, int], local: tuple[str, int]) -> None:
+        super().__init__({"peername": peer, "sockname": local})
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return asyncio.Protocol()
+
+
+class Served:
+    """A server's own object, whose `receive` the application gets."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    async def receive(self) -> None: ...
+
+
+def test_a_connection_is_not_taken_for_that_of_the_task_that_began_its_server() -> None:
+    peer, local = ("127.0.0.1", 4000), ("127.0.0.1", 8080)
+    outer = Captured(Acceptor(strict()).facts(UNKNOWN, UNKNOWN), peer, local)
+
+    def seen(*names: tuple[str, int]) -> Captured | None:
+        return captured(Served(Transport(*names)).receive)
+
+    token = _CAPTURED.set(outer)
+    try:
+        assert seen(peer, local) is outer  # its protocol was replaced: a websocket's
+        assert seen(("127.0.0.1", 4001), local) is None
+        assert seen(peer, ("127.0.0.1", 9090)) is None
+    finally:
+        _CAPTURED.reset(token)
 
 
 async def _hello(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -37,7 +37,7 @@ def decided(config: str | None, accepted: Connection, *, is_identified: bool = T
     contexts = TlsContexts(clock)
     if is_identified:
         contexts.adopt(StaticSource(FakeCa("cluster.local").context("a/me"), clock).poll())
-    return PlanDecider(lambda: plan, FeedTls(contexts, lambda: {})).decide(accepted)
+    return PlanDecider(lambda: plan, lambda: FeedTls(contexts, lambda: {})).decide(accepted)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from meshsdk.call.effects import Deliver, Dial, Dialed, Send, Sleep, WaitForConf
 from meshsdk.call.message import BodyEnd, Reset, ResetReason, Response
 from meshsdk.errors import NotReadyError
 from meshsdk.flow.outbound import Source, outbound
+from meshsdk.flow.select import Target
 from meshsdk.telemetry import Event, HostEjected
 from tests.flow.plans import GET, TARGET, Mesh, config, delivered, finish, refused, sent_to
 
@@ -278,3 +279,75 @@ def test_a_body_that_breaks_off_counts_against_its_host() -> None:
         flow.send(BodyEnd(1, reset=cut))
 
     assert bad not in {sent_to(next(mesh.call())) for _ in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        ("cluster: PassthroughCluster", "hash_policy: [{source_ip: {}}]"),
+        ("cluster: PassthroughCluster", "tunneling_config: {hostname: 'a:1'}"),
+    ],
+)
+def test_a_tcp_proxy_with_a_field_that_is_not_built_fails_by_its_name(
+    where: str, what: str
+) -> None:
+    proxy = (TCP % "PassthroughCluster").replace(where, f"{where}\n          {what}")
+
+    effect = next(Mesh(proxy).call())
+
+    assert isinstance(effect, Deliver)
+    assert isinstance(effect.outcome, Reset)
+    assert what.partition(":")[0] in effect.outcome.detail
+    assert "not built" in effect.outcome.detail
+
+
+def test_a_listener_with_a_field_that_is_not_built_fails_by_its_name() -> None:
+    udp = (TCP % "PassthroughCluster").replace(
+        "name: out", "name: out\n    udp_listener_config: {}"
+    )
+
+    effect = next(Mesh(udp).call())
+
+    assert isinstance(effect, Deliver)
+    assert isinstance(effect.outcome, Reset)
+    assert "udp_listener_config" in effect.outcome.detail
+
+
+SHARED_ROUTES = """
+static_resources:
+  listeners:
+{listeners}
+  clusters:
+  - name: c
+    type: STATIC
+    connect_timeout: 1s
+    load_assignment: {{cluster_name: c, endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: 9001}}}}}}}}]}}]}}
+route_configurations:
+- name: shared
+  virtual_hosts:
+  - {{name: v, domains: ["*"], routes: [{{match: {{prefix: /}}, route: {{cluster: c, timeout: 0s}}}}]}}
+"""
+SHARING = """
+  - name: out{port}
+    address: {{socket_address: {{address: 0.0.0.0, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: x
+          common_http_protocol_options: {{max_stream_duration: {seconds}s}}
+          rds: {{route_config_name: shared, config_source: {{ads: {{}}}}}}
+          http_filters:
+          - {{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}
+"""
+
+
+def test_connection_managers_that_share_routes_keep_their_own_limits() -> None:
+    both = SHARING.format(port=80, seconds=7) + SHARING.format(port=81, seconds=3)
+    mesh = Mesh(SHARED_ROUTES.format(listeners=both))
+
+    for port, limit in ((80, 7.0), (81, 3.0), (80, 7.0)):
+        effect = next(mesh.call(GET, Target("reviews", port)))
+        assert isinstance(effect, Send)
+        assert effect.timeout == pytest.approx(limit)

@@ -697,8 +697,10 @@ def test_an_application_without_lifespan_is_captured_all_the_same() -> None:
         raise ValueError("only http")
 
     async def main() -> None:
-        _, is_captured = await lifespan(App(answer), mesh_of())
+        mesh = mesh_of()
+        _, is_captured = await lifespan(App(answer), mesh)
         assert is_captured
+        assert mesh.waits == [15.0]
 
     asyncio.run(main())
 

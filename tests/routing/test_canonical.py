@@ -200,6 +200,24 @@ def test_framing_that_two_parsers_may_read_differently_is_refused(
     assert found.status == 400
 
 
+@pytest.mark.parametrize("first", ["close", "keep-alive"])
+def test_every_connection_field_counts_not_the_first_alone(first: str) -> None:
+    def sent(*fields: tuple[str, str]) -> Request | LocalReply:
+        listed = Headers([("connection", first), *fields])
+        return canonicalize(Request("GET", "a.test", "/", listed), ENVOY, context())
+
+    dropped = sent(("connection", "x-secret"), ("x-secret", "1"))
+    forged = sent(("connection", "x-forwarded-for"))
+    alone = sent(("x-secret", "1"))
+
+    assert isinstance(dropped, Request)
+    assert not {"connection", "x-secret"} & set(dropped.headers.names())
+    assert isinstance(forged, LocalReply)
+    assert forged.status == 400
+    assert isinstance(alone, Request)
+    assert alone.headers.get("x-secret") == "1"
+
+
 def test_blanks_around_a_value_are_no_part_of_it() -> None:
     sent = Headers([("x-role", "admin \t"), ("x-other", "a b")])
 

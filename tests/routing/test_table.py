@@ -171,8 +171,10 @@ def test_a_virtual_cluster_is_named_for_statistics() -> None:
     users = {"name": "users", "headers": [{"name": ":path", "string_match": {"prefix": "/u"}}]}
     routes = table(route({"prefix": "/"}, "x"), virtual_clusters=[users])
 
-    assert choose(routes, request("/users")).virtual_cluster == "users"
-    assert choose(routes, request("/other")).virtual_cluster == ""
+    for path, name in (("/users", "users"), ("/other", "")):
+        call = context()
+        choose(routes, request(path), call)
+        assert call.virtual_cluster == name
 
 
 def test_a_matcher_tree_leads_to_routes_that_match_themselves() -> None:

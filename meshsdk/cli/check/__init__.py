@@ -4,7 +4,7 @@ import argparse
 import gzip
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
@@ -61,12 +61,17 @@ def _check(config: Json, requests: list[Json], compat: Compat) -> int:
 def _stdio(compat: Compat) -> int:
     from meshsdk.cli.check.checker import Checker
 
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin, 1):
         if not line.strip():
             continue
-        case = json.loads(line)
+        case = _object(line, f"line {number}")
+        missing = [name for name in ("config", "requests") if name not in case]
+        if missing:
+            raise ConfigError(f"line {number}", f"expected {' and '.join(missing)}, found none")
         try:
-            answer: Json = {"outcomes": Checker(case["config"], compat).run(case["requests"])}
+            config = cast("Json", case["config"])
+            requests = cast("Sequence[Json]", case["requests"])
+            answer: Json = {"outcomes": Checker(config, compat).run(requests)}
         except ConfigError as error:
             answer = {"config_rejected": True, "reason": str(error)}
         print(json.dumps(answer), flush=True)
@@ -77,13 +82,17 @@ def _requests(path: str) -> Iterator[Json]:
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            found = json.loads(line)
-        except ValueError as error:
-            raise ConfigError(f"{path}:{number}", f"expected a JSON object: {error}") from error
-        if not isinstance(found, Mapping):
-            raise ConfigError(f"{path}:{number}", "expected a JSON object")
-        yield cast("Json", found)
+        yield _object(line, f"{path}:{number}")
+
+
+def _object(line: str, where: str) -> Json:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise ConfigError(where, f"expected a JSON object: {error}") from error
+    if not isinstance(found, Mapping):
+        raise ConfigError(where, "expected a JSON object")
+    return cast("Json", found)
 
 
 def read_text(path: str) -> str:
