@@ -1,4 +1,4 @@
-"""The commands that the build server runs, each by name: `nox -s lint`."""
+"""The checks of `.ci/run` by name, and the lowest versions: `nox -s lint`, `nox -s floors`."""
 
 import nox
 
@@ -15,7 +15,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def floors(session: nox.Session) -> None:
-    """The tests on the lowest versions that pyproject.toml allows."""
+    """The tests on the lowest versions of what the library depends on."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     lowest = [each.split(",")[0].replace(">=", "==") for each in project["dependencies"]]
     session.install("-e", ".[dev]", *lowest)

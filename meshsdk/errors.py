@@ -1,7 +1,8 @@
-"""The whole exception tree. The type says whose fault it was.
+"""The exception tree; `identity.PeerRefusedError` is a PeerError that says why. The type says whose fault it was.
 
 MeshError
 ├── ConfigError      the control plane, a file or a dict: names the field and what was expected
+│   └── UnknownExtensionError   an extension that no code takes
 ├── IdentityError    our own credentials: missing, expired, unreadable
 ├── PeerError        the other side: its certificate or its protocol
 ├── SpiffeIdError    a text that is no SPIFFE ID; who read it knows whose fault that is

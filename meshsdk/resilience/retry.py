@@ -158,11 +158,6 @@ class RetryState:
             return NO
         return self._grant(backoff)
 
-    def wants_hedge(self) -> Decision:
-        """Whether a second attempt may start beside one that ran out of its time and goes on."""
-        self._release()
-        return self._grant(None)
-
     def close(self) -> None:
         """Give back what the call holds of the retry budget; again does nothing."""
         self._release()

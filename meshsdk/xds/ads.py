@@ -55,11 +55,6 @@ class AdsMachine:
 
     # -- streams ----------------------------------------------------------------------------
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether there is a stream to speak on."""
-        return self._streams is not None
-
     def connect(self) -> tuple[DiscoveryRequest, ...]:
         """A new stream is open: every subscription anew, with empty nonces."""
         self._streams = {

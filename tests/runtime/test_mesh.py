@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from meshsdk import Mesh, Options, UsageError
+from meshsdk.clock import SystemClock
 from meshsdk.config.bootstrap import Credentials
 from meshsdk.control_plane.ads_server import AdsServer
 from meshsdk.control_plane.ads_session import CLUSTER
@@ -45,6 +47,41 @@ def test_a_hook_that_raises_stops_nobody(server: AdsServer, address: str) -> Non
 
         assert server.wait_settled(NODE.id, 10)
         assert len(threads_of_a_mesh()) == 3
+
+
+class Flawed(SystemClock):
+    """A clock that fails once, where it is asked by the thread that follows the feed."""
+
+    __slots__ = ("failures",)
+
+    def __init__(self) -> None:
+        self.failures = 0
+
+    def monotonic(self) -> float:
+        if self.failures and threading.current_thread().name == "meshsdk-control":
+            self.failures -= 1
+            raise RuntimeError("a defect")
+        return SystemClock.monotonic()
+
+
+def test_a_defect_costs_the_stream_and_not_the_feed(server: AdsServer, address: str) -> None:
+    clock = Flawed()
+    events: list[Event] = []
+    with Mesh.connect(
+        server=address,
+        node=NODE,
+        credentials=Credentials(tls=False),
+        identity=FakeCa().context("shop/frontend"),
+        options=Options(emit=events.append, clock=clock),
+    ) as mesh:
+        assert mesh.ready(10)
+        before = mesh.publisher.plan
+        clock.failures = 1
+
+        server.update(NODE.id, {CLUSTER: {"PassthroughCluster": clusters.passthrough_cluster()}})
+
+        assert mesh.publisher.wait(before, 20)
+        assert any(isinstance(e, StreamChanged) and "defect" in e.reason for e in events)
 
 
 def test_a_token_that_is_no_text_is_named_and_asked_for_again(
