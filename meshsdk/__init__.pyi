@@ -8,7 +8,7 @@ from meshsdk.errors import NotReadyError as NotReadyError
 from meshsdk.errors import PeerError as PeerError
 from meshsdk.errors import UsageError as UsageError
 from meshsdk.mesh import Mesh as Mesh
-from meshsdk.mesh import Options as Options
+from meshsdk.runtime.options import Options as Options
 
 __version__: str
 __all__ = [

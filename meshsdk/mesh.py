@@ -3,7 +3,6 @@
 import atexit
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, RLock
 from types import TracebackType
@@ -16,7 +15,6 @@ from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Flow
 from meshsdk.call.message import Request
-from meshsdk.clock import Clock, Random, SystemClock, SystemRandom
 from meshsdk.config.bootstrap import (
     NOBODY,
     Bootstrap,
@@ -25,15 +23,16 @@ from meshsdk.config.bootstrap import (
     Node,
     Server,
 )
-from meshsdk.config.extension import Extensions, HttpFilterExtension, Registry
+from meshsdk.config.extension import Extensions, Registry
 from meshsdk.config.yaml import load
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.plan_decider import PlanDecider
 from meshsdk.errors import UsageError
 from meshsdk.filters import HTTP_FILTERS, NETWORK_FILTERS
+from meshsdk.flow.cluster_plan import LiveState
 from meshsdk.flow.inbound import inbound
 from meshsdk.flow.outbound import Source, outbound
-from meshsdk.flow.plan import LiveState, Plan
+from meshsdk.flow.plan import Plan
 from meshsdk.flow.select import Target
 from meshsdk.identity.tls_contexts import TlsContexts
 from meshsdk.lb_policies import LB_POLICIES
@@ -45,10 +44,10 @@ from meshsdk.runtime.collector import freeze_once
 from meshsdk.runtime.explain import Explanation, HttpRequest, explain
 from meshsdk.runtime.feed import Feed
 from meshsdk.runtime.identity import IdentityKeeper
+from meshsdk.runtime.options import Options
 from meshsdk.runtime.origin import (
     Identity,
-    bootstrap_from_environment,
-    bootstrap_from_file,
+    bootstrap_of,
     identity_of,
     identity_source,
     text_of,
@@ -56,10 +55,8 @@ from meshsdk.runtime.origin import (
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.runtime.static_feed import StaticFeed
 from meshsdk.runtime.tls import FeedTls
-from meshsdk.telemetry import Emit
-from meshsdk.telemetry.log import guarded, log
+from meshsdk.telemetry.log import guarded
 from meshsdk.upstream.aio import AsyncUpstream
-from meshsdk.upstream.dialing import AddressMap
 from meshsdk.upstream.feed_contexts import FeedContexts
 from meshsdk.upstream.sync import SyncUpstream
 
@@ -67,28 +64,6 @@ _FORK_TIMEOUT = 15.0
 """Seconds that a fork waits for a thread of ours to end."""
 _POLL = 1.0
 """Seconds after which a wait looks at both of its conditions again."""
-
-Compat = Literal["strict", "envoy"]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What can be set whichever way a mesh gets its configuration."""
-
-    compat: Compat = "strict"
-    """`envoy` switches off what meshsdk refuses although Envoy would take it."""
-    unknown_fields: Literal["refuse", "warn"] = "refuse"
-    """`warn`: for a control plane that is newer than this release."""
-    http_filters: tuple[HttpFilterExtension, ...] = ()
-    """Your own filters, found by the type URLs that they name."""
-    freeze_objects: bool = True
-    """Call `gc.freeze` at the first start in a process: no pass of the garbage collector, nor the one
-    at the end of a script, then walks the modules."""
-    emit: Emit = log
-    clock: Clock = SystemClock()
-    random: Random = SystemRandom()
-    addresses: AddressMap = AddressMap()
-    """Where addresses of the feed really are: for tests, and for meshes behind port forwards."""
 
 
 class Mesh:
@@ -175,12 +150,8 @@ class Mesh:
             found = Bootstrap(
                 (Server(server, credentials or Credentials()),), node or Node(""), mode
             )
-        elif isinstance(bootstrap, Bootstrap):
-            found = bootstrap
-        elif bootstrap is not None:
-            found = bootstrap_from_file(bootstrap)
         else:
-            found = bootstrap_from_environment()
+            found = bootstrap_of(bootstrap)
         if identity is None:
             identity = identity_of(found)
 

@@ -13,9 +13,10 @@ import pytest
 import meshsdk
 from meshsdk.call import BodyEnd, Deliver, Request, Response, Send
 from meshsdk.cli.coverage_extensions import registries
+from meshsdk.flow.cluster_plan import LiveState
 from meshsdk.flow.drive import complete
 from meshsdk.flow.outbound import Source, outbound
-from meshsdk.flow.plan import LiveState, Plan, compile_plan
+from meshsdk.flow.plan import Plan, compile_plan
 from meshsdk.flow.select import Target
 from meshsdk.identity.tls_params import SpiffeTrust, TlsParams, Validation
 from meshsdk.testing import FakeCa, FakeClock, SeededRandom

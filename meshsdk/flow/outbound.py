@@ -9,8 +9,9 @@ from meshsdk.call.effects import Deliver, Dial, Dialed, Flow, Reply, WaitForConf
 from meshsdk.call.message import BodyEnd, Request, Reset, ResetReason
 from meshsdk.errors import NotReadyError
 from meshsdk.flow import network, router, select
+from meshsdk.flow.cluster_plan import ClusterPlan, LiveState
 from meshsdk.flow.http import Answered, unwind, walk
-from meshsdk.flow.plan import ClusterPlan, LiveState, Plan
+from meshsdk.flow.plan import Plan
 from meshsdk.flow.select import Selected, Target
 from meshsdk.resources.tcp_proxy import TcpProxy
 

@@ -8,8 +8,9 @@ from meshsdk.call.effects import Attempt, Flow, Send, Sleep
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import BodyEnd, LocalReply, Outcome, Request, Reset, ResetReason, Response
 from meshsdk.flow import reply
+from meshsdk.flow.cluster_plan import ClusterPlan
 from meshsdk.flow.mirror import mirror
-from meshsdk.flow.plan import ClusterPlan, HttpPlan, Plan
+from meshsdk.flow.plan import HttpPlan, Plan
 from meshsdk.lb_policies import PickContext
 from meshsdk.resilience import deadline
 from meshsdk.resilience.breakers import PriorityBreakers

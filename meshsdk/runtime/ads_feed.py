@@ -16,7 +16,8 @@ from meshsdk.clock import Clock
 from meshsdk.config.bootstrap import Bootstrap, Credentials, Server
 from meshsdk.config.extension import Extensions
 from meshsdk.errors import ConfigError, MeshError
-from meshsdk.flow.plan import LiveState, compile_plan
+from meshsdk.flow.cluster_plan import LiveState
+from meshsdk.flow.plan import compile_plan
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.runtime.sleeping import give_way
 from meshsdk.telemetry import PlanPublished, StreamChanged

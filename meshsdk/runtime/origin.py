@@ -41,6 +41,13 @@ def text_of(path: str | Path) -> str:
         raise ConfigError(str(path), f"expected a readable file: {error}") from error
 
 
+def bootstrap_of(bootstrap: str | Path | Bootstrap | None) -> Bootstrap:
+    """A bootstrap given in any of its forms; None: what the environment says."""
+    if isinstance(bootstrap, Bootstrap):
+        return bootstrap
+    return bootstrap_from_environment() if bootstrap is None else bootstrap_from_file(bootstrap)
+
+
 def bootstrap_from_file(path: str | Path) -> Bootstrap:
     """gRPC's bootstrap JSON. ConfigError where the file cannot be read, or says too little."""
     return parse_grpc_bootstrap(text_of(path), str(path))

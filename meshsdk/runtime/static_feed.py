@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from meshsdk.config.extension import Extensions
-from meshsdk.flow.plan import LiveState, compile_plan
+from meshsdk.flow.cluster_plan import LiveState
+from meshsdk.flow.plan import compile_plan
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.telemetry import ConfigReported, PlanPublished
 from meshsdk.wire.bootstrap_form import static_resources

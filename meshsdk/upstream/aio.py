@@ -6,12 +6,12 @@ from typing import cast
 
 from anyio.lowlevel import RunVar
 
+from meshsdk.call.address_map import AddressMap
 from meshsdk.clock import Clock
 from meshsdk.upstream.aio_pools import AioPools
 from meshsdk.upstream.anyio_pools import AnyioPools
 from meshsdk.upstream.async_pools import AsyncPools
 from meshsdk.upstream.connection import Connection
-from meshsdk.upstream.dialing import AddressMap
 from meshsdk.upstream.tls import ClientContexts
 
 AnyPools = AsyncPools[Connection]

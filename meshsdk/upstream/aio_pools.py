@@ -5,13 +5,14 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from functools import partial
 
+from meshsdk.call.address_map import AddressMap
 from meshsdk.call.effects import Mirror
 from meshsdk.clock import Clock
 from meshsdk.errors import MeshError
 from meshsdk.upstream import steps
 from meshsdk.upstream.aio_connection import AioConnection
 from meshsdk.upstream.async_pools import AsyncPools
-from meshsdk.upstream.dialing import AddressMap, is_unix
+from meshsdk.upstream.dialing import is_unix
 from meshsdk.upstream.pool import HostPool
 from meshsdk.upstream.sync_connection import set_options
 from meshsdk.upstream.tls import ClientContexts

@@ -4,15 +4,15 @@ import math
 import weakref
 from typing import Generic, Literal, TypeVar, cast
 
+from meshsdk.call.address_map import AddressMap
 from meshsdk.call.effects import Dial, Dialed, Send
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import Outcome, Reset, ResetReason, Response
 from meshsdk.clock import Clock
-from meshsdk.flow.plan import ClusterPlan
+from meshsdk.flow.cluster_plan import ClusterPlan
 from meshsdk.resources.tls import UpstreamTls
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.connection import Connection, Lease
-from meshsdk.upstream.dialing import AddressMap
 from meshsdk.upstream.exchange import Exchange
 from meshsdk.upstream.head import Head, request_head
 from meshsdk.upstream.obtain import Lent

@@ -19,7 +19,8 @@ from meshsdk.downstream.capture import _CAPTURED, Captured  # pyright: ignore[re
 from meshsdk.flow.drive import complete
 from meshsdk.flow.select import Target
 from meshsdk.integrations.asgi import MeshMiddleware
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.telemetry import silent
 from meshsdk.testing.ca import FakeCa
 from tests.bench.istio import CALLER, client, server

@@ -17,7 +17,8 @@ import uvicorn
 from meshsdk.call.address import Address
 from meshsdk.identity import X509Context
 from meshsdk.integrations.asgi import MeshMiddleware
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.telemetry import silent
 from meshsdk.testing.ca import FakeCa
 from tests.bench import bench_httpx, istio

@@ -20,7 +20,8 @@ from meshsdk.cli.demo.claims import Claim
 from meshsdk.cli.demo.report import Text
 from meshsdk.config.bootstrap import Credentials
 from meshsdk.control_plane.ads_server import AdsServer, NodeSnapshot
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.telemetry import ConfigReported, Event, ResourceRejected
 from meshsdk.testing.ca import FakeCa
 

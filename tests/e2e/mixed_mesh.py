@@ -28,7 +28,8 @@ from meshsdk.control_plane.shapes.vanilla_envoy import Credentials as EnvoyCrede
 from meshsdk.control_plane.shapes.vanilla_envoy import Ports, vanilla_envoy
 from meshsdk.integrations.asgi import MeshMiddleware
 from meshsdk.integrations.httpx import MeshTransport
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.telemetry import silent
 from meshsdk.testing import FakeCa, chain_pem, private_key_pem
 from tests.e2e.envoy import envoy, envoy_binary

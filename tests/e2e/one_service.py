@@ -14,7 +14,8 @@ from meshsdk.control_plane.ads_session import (
 )
 from meshsdk.control_plane.shapes import clusters, inbound, listeners, rbac, routes
 from meshsdk.control_plane.shapes.tls import Json
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.runtime.origin import Identity
 
 HOST: Final = "reviews.shop.svc.cluster.local"

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from meshsdk.call.address import Address
+from meshsdk.call.address_map import AddressMap
 from meshsdk.config.bootstrap import Credentials, Node
 from meshsdk.integrations.asgi import MeshMiddleware
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.telemetry import Event
 from meshsdk.testing import FakeCa
-from meshsdk.upstream.dialing import AddressMap
 from meshsdk.xds.messages import Variant
 from tests import recordings
 from tests.e2e.serving import PATIENCE, Echo, Serving, bound_socket, port_of

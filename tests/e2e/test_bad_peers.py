@@ -27,7 +27,8 @@ from meshsdk.control_plane.shapes import clusters, inbound, listeners, routes
 from meshsdk.identity import Svid, TrustBundle, TrustBundles, X509Context
 from meshsdk.integrations.asgi import MeshMiddleware
 from meshsdk.integrations.httpx import AsyncMeshTransport, MeshTransport
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.telemetry import silent
 from tests.e2e.serving import PATIENCE, Echo, Serving, bound_socket, port_of, raw_exchange
 from tests.minting import CA, CA_CONSTRAINTS, Made, Template, make, peer_context, private_key, uri

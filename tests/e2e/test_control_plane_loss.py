@@ -17,7 +17,8 @@ from meshsdk.control_plane.shapes import rbac
 from meshsdk.control_plane.shapes.tls import Json
 from meshsdk.integrations.asgi import MeshMiddleware
 from meshsdk.integrations.httpx import MeshTransport
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.telemetry import Event, PlanPublished, StreamChanged
 from meshsdk.testing import FakeCa
 from tests.e2e.one_service import (

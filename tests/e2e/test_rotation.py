@@ -18,7 +18,8 @@ from meshsdk.control_plane.shapes.tls import Json
 from meshsdk.identity.sources.files import FilesSource
 from meshsdk.integrations.asgi import MeshMiddleware
 from meshsdk.integrations.httpx import AsyncMeshTransport, MeshTransport
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.telemetry import Event, IdentityChanged
 from meshsdk.testing import FakeCa
 from tests.e2e.one_service import (

@@ -9,8 +9,9 @@ from meshsdk.call.message import BodyEnd, Request, Reset, ResetReason, Response
 from meshsdk.config.extension import Extensions, Registry
 from meshsdk.config.yaml import load
 from meshsdk.filters import HTTP_FILTERS, NETWORK_FILTERS
+from meshsdk.flow.cluster_plan import LiveState
 from meshsdk.flow.outbound import Source, outbound
-from meshsdk.flow.plan import LiveState, Plan, compile_plan
+from meshsdk.flow.plan import Plan, compile_plan
 from meshsdk.flow.select import Target
 from meshsdk.lb_policies import LB_POLICIES
 from meshsdk.testing.clock import FakeClock, SeededRandom

@@ -10,7 +10,8 @@ from meshsdk.config.bootstrap import Credentials, Node
 from meshsdk.control_plane.ads_server import AdsServer
 from meshsdk.control_plane.ads_session import CLUSTER, LISTENER, NAME_TABLE
 from meshsdk.control_plane.shapes import clusters, listeners
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.telemetry import silent
 from meshsdk.testing import FakeCa
 

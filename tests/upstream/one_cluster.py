@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from meshsdk.call.address import Address
+from meshsdk.call.address_map import AS_THEY_ARE, AddressMap
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Attempt, Deliver, Dial, Dialed, Flow, Send
@@ -12,7 +13,7 @@ from meshsdk.clock import Clock, SystemClock, SystemRandom
 from meshsdk.config.extension import Extensions, Registry
 from meshsdk.config.reader import Reader
 from meshsdk.flow import reply
-from meshsdk.flow.plan import ClusterPlan, ClusterState
+from meshsdk.flow.cluster_plan import ClusterPlan, ClusterState
 from meshsdk.flow.select import Target
 from meshsdk.lb_policies import LB_POLICIES
 from meshsdk.resilience.breakers import Breakers
@@ -20,7 +21,6 @@ from meshsdk.resources.cluster import Cluster, parse
 from meshsdk.resources.tls import UpstreamTls
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.upstream.aio import AsyncUpstream
-from meshsdk.upstream.dialing import AS_THEY_ARE, AddressMap
 from meshsdk.upstream.sync import SyncUpstream
 from meshsdk.upstream.tls import ClientContext
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from meshsdk.call.address import Address
-from meshsdk.upstream.dialing import AddressMap
+from meshsdk.call.address_map import AddressMap
 from tests.upstream.colours import AnyClient, Colour, awaiting, every_colour
 from tests.upstream.one_cluster import HandClock, OneCluster
 from tests.upstream.raw_server import OK, Served, answering, forever, serving

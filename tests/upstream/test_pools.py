@@ -3,15 +3,15 @@
 import pytest
 
 from meshsdk.call.address import Address
+from meshsdk.call.address_map import AS_THEY_ARE
 from meshsdk.call.effects import Attempt, Send
 from meshsdk.call.endpoint import Endpoint, Host, HostState
 from meshsdk.call.message import Request, Reset
-from meshsdk.flow.plan import ClusterPlan, ClusterState
+from meshsdk.flow.cluster_plan import ClusterPlan, ClusterState
 from meshsdk.resilience.breakers import Breakers
 from meshsdk.resources.tls import UpstreamTls
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.connection import Lease
-from meshsdk.upstream.dialing import AS_THEY_ARE
 from meshsdk.upstream.http1 import Http1
 from meshsdk.upstream.pool import HostPool, Origin
 from meshsdk.upstream.pools import Pools, Priority

@@ -17,8 +17,9 @@ from meshsdk.cli.check.upstream import ScriptedUpstream
 from meshsdk.clock import seeded
 from meshsdk.config.extension import Extensions, Registry
 from meshsdk.filters import HTTP_FILTERS, NETWORK_FILTERS
+from meshsdk.flow.cluster_plan import LiveState
 from meshsdk.flow.outbound import through
-from meshsdk.flow.plan import LiveState, Plan, compile_plan
+from meshsdk.flow.plan import Plan, compile_plan
 from meshsdk.flow.select import select_on
 from meshsdk.lb_policies import LB_POLICIES
 from meshsdk.wire.bootstrap_form import static_resources

@@ -22,7 +22,7 @@ from meshsdk.call.effects import (
 from meshsdk.call.message import BodyEnd, Outcome, Reset, ResetReason, Response
 from meshsdk.cli.check.loop import EventLoop, Timer
 from meshsdk.cli.check.upstream import Body, Running, ScriptedUpstream
-from meshsdk.flow.plan import ClusterPlan
+from meshsdk.flow.cluster_plan import ClusterPlan
 
 _MAX_BODY = 1 << 20
 

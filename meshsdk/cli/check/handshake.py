@@ -8,7 +8,7 @@ from typing import cast
 from meshsdk.call.effects import Attempt
 from meshsdk.call.message import Reset, ResetReason
 from meshsdk.cli.check.client import certificate
-from meshsdk.flow.plan import ClusterPlan
+from meshsdk.flow.cluster_plan import ClusterPlan
 from meshsdk.resources.tls import UpstreamTls
 
 Identities = Mapping[str, Mapping[str, object]]

@@ -7,7 +7,7 @@ from meshsdk.call.context import CallContext
 from meshsdk.call.message import LocalReply, Outcome, Response
 from meshsdk.cli.check.case import FIRST_PORT
 from meshsdk.cli.check.upstream import Body, Seen
-from meshsdk.flow.plan import ClusterPlan
+from meshsdk.flow.cluster_plan import ClusterPlan
 
 Json = dict[str, object]
 _NAMESPACES = ("envoy.filters.http.rbac", "envoy.filters.http.jwt_authn")

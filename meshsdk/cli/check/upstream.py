@@ -9,7 +9,7 @@ from meshsdk.call.headers import Headers
 from meshsdk.call.message import BodyEnd, Outcome, Reset, ResetReason, Response
 from meshsdk.cli.check.handshake import Identities, handshake
 from meshsdk.cli.check.loop import EventLoop, Timer
-from meshsdk.flow.plan import ClusterPlan
+from meshsdk.flow.cluster_plan import ClusterPlan
 
 Step = Mapping[str, object]
 DEAD_PORT = 20999

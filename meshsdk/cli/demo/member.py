@@ -5,7 +5,8 @@ from pathlib import Path
 
 from meshsdk.config.bootstrap import Credentials, Node
 from meshsdk.identity.sources.files import CredentialFiles
-from meshsdk.mesh import Mesh, Options
+from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.telemetry import Emit
 
 

@@ -1,0 +1,32 @@
+"""What a user sets for a whole mesh."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from meshsdk.call.address_map import AS_THEY_ARE, AddressMap
+from meshsdk.clock import Clock, Random, SystemClock, SystemRandom
+from meshsdk.config.extension import HttpFilterExtension
+from meshsdk.telemetry import Emit
+from meshsdk.telemetry.log import log
+
+Compat = Literal["strict", "envoy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What can be set whichever way a mesh gets its configuration."""
+
+    compat: Compat = "strict"
+    """`envoy` switches off what meshsdk refuses although Envoy would take it."""
+    unknown_fields: Literal["refuse", "warn"] = "refuse"
+    """`warn`: for a control plane that is newer than this release."""
+    http_filters: tuple[HttpFilterExtension, ...] = ()
+    """Your own filters, found by the type URLs that they name."""
+    freeze_objects: bool = True
+    """Call `gc.freeze` at the first start in a process: no pass of the garbage collector, nor the one
+    at the end of a script, then walks the modules."""
+    emit: Emit = log
+    clock: Clock = SystemClock()
+    random: Random = SystemRandom()
+    addresses: AddressMap = AS_THEY_ARE
+    """Where addresses of the feed really are: for tests, and for meshes behind port forwards."""
