@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Mesh": "meshsdk.mesh",
-    "Options": "meshsdk.mesh",
+    "Options": "meshsdk.runtime.options",
     "current_peer": "meshsdk.downstream.current",
     "Peer": "meshsdk.call.connection",
     "SpiffeId": "meshsdk.call.spiffe_id",
