@@ -12,6 +12,7 @@ from meshsdk.flow import network, router, select
 from meshsdk.flow.cluster_plan import ClusterPlan, LiveState
 from meshsdk.flow.http import Answered, unwind, walk
 from meshsdk.flow.plan import Plan
+from meshsdk.flow.routed_call import Call
 from meshsdk.flow.select import Selected, Target
 from meshsdk.resources.tcp_proxy import TcpProxy
 
@@ -106,14 +107,14 @@ def _selected(source: Source, target: Target, wait: float) -> Flow[tuple[Plan, S
 def _http(plan: Plan, selected: Selected, request: Request, context: CallContext) -> Flow[None]:
     assert selected.hcm is not None
     http = selected.listener.http_plan(selected.hcm)
-    call: router.Call | None = None
+    call: Call | None = None
     end: Reply = None
     try:
         walked = yield from walk(plan, http, request, context)
         if isinstance(walked, Answered):
             end = yield Deliver(walked.response)
             return
-        call = router.Call(plan, walked.chosen, walked.request, context, http)
+        call = Call(plan, walked.chosen, walked.request, context, http)
         response = yield from router.run(call)
         end = yield Deliver(unwind(response, walked.on_response, context))
         assert isinstance(end, BodyEnd)

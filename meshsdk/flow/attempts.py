@@ -1,0 +1,107 @@
+"""What goes out: the request of each attempt, its time limits, and what comes back of our own."""
+
+from meshsdk.call.effects import Attempt, Send
+from meshsdk.call.endpoint import Host
+from meshsdk.call.message import LocalReply, Request, Response
+from meshsdk.flow import reply
+from meshsdk.flow.routed_call import Call
+from meshsdk.resilience import deadline
+from meshsdk.resilience.retry import CONSUMED_HEADERS
+
+_CONSUMED = (*CONSUMED_HEADERS, *deadline.CONSUMED_HEADERS)
+_ANY_CONSUMED = frozenset((*_CONSUMED, "grpc-timeout", deadline.EXPECTED_TIMEOUT))
+_REMEMBERED = 4096
+"""Routes whose bounds are known; one plan seldom has as many."""
+_IS_TIMEOUT_RETRY = "x-envoy-is-timeout-retry"
+_ATTEMPT_COUNT = "x-envoy-attempt-count"
+
+
+def prepare(call: Call) -> None:
+    """Everything that is the same for all attempts."""
+    context, chosen, request = call.context, call.chosen, call.request
+    assert call.cluster is not None
+    call.breakers = call.cluster.breakers.of(chosen.priority)
+    headers = request.headers
+    told = headers.has_any(_ANY_CONSUMED) or reply.is_grpc(request)
+    call.timeouts, duration = _bounds(call, request) if told else _usual_bounds(call, request)
+    if chosen.hash_policies:
+        call.hash_key = chosen.hash(request, context)
+    if call.timeouts.total is not None:
+        call.deadline = context.deadline = call.started + call.timeouts.total
+    if duration.limit is not None:
+        call.duration_ends = context.start + duration.limit
+    request = chosen.finalize(request, context)
+    if told:
+        headers = request.headers.without(*_CONSUMED)
+        if duration.grpc_timeout is not None:
+            headers = headers.set("grpc-timeout", duration.grpc_timeout)
+        request = request.with_headers(headers)
+    call.request = request
+
+
+_Bounds = tuple[deadline.Timeouts, deadline.Duration]
+
+
+def _bounds(call: Call, request: Request) -> _Bounds:
+    chosen = call.chosen
+    return (
+        deadline.resolve(
+            chosen,
+            chosen.retry_policy,
+            request,
+            respect_expected=call.settings.respect_expected_rq_timeout,
+        ),
+        deadline.stream_duration(chosen.max_stream_duration, request, call.stream_duration),
+    )
+
+
+def _usual_bounds(call: Call, request: Request) -> _Bounds:
+    """The bounds of a request that says nothing of time: the route's own, worked out once."""
+    usual, key = call.bounds, call.chosen.bounds_key
+    known = usual.get(key)
+    if known is None:
+        if len(usual) >= _REMEMBERED:
+            usual.clear()
+        known = usual[key] = _bounds(call, request)
+    return known
+
+
+def bounded_send(call: Call, attempt: Attempt) -> tuple[Send, bool]:
+    """The attempt with the first of its bounds; and whether that is the stream's idle timeout."""
+    assert call.timeouts is not None
+    per_try, remaining, idle = call.timeouts.per_try, call.remaining(), call.idle
+    is_idle = idle is not None and (remaining is None or idle < remaining)
+    bound = idle if is_idle else remaining
+    is_per_try = per_try is not None and (bound is None or per_try < bound)
+    timeout = per_try if is_per_try else bound
+    if timeout is not None and timeout < 0.0:
+        timeout = 0.0
+    return Send(attempt, timeout, call.timeouts.per_try_idle, is_per_try), is_idle
+
+
+def for_this_try(call: Call, host: Host) -> Request:
+    """The request as it goes to this host now."""
+    request, chosen = call.request, call.chosen
+    assert call.timeouts is not None
+    headers = request.headers
+    if not call.settings.suppress_envoy_headers:
+        headers = call.timeouts.tell(headers, call.context.clock.monotonic() - call.started)
+        if chosen.include_request_attempt_count:
+            headers = headers.set(_ATTEMPT_COUNT, str(call.number))
+        if chosen.include_is_timeout_retry_header and call.number > 1:
+            headers = headers.set(_IS_TIMEOUT_RETRY, "true" if call.timed_out else "false")
+    if headers is not request.headers:
+        request = request.with_headers(headers)
+    if chosen.auto_host_rewrite and host.endpoint.hostname:
+        request = chosen.host_of_endpoint(request, host.endpoint.hostname, call.context)
+    return request
+
+
+def counted(call: Call, response: Response) -> Response:
+    if not call.chosen.include_attempt_count_in_response:
+        return response
+    return response.with_headers(response.headers.set(_ATTEMPT_COUNT, str(call.number)))
+
+
+def own_answer(call: Call, local: LocalReply) -> Response:
+    return counted(call, reply.to_response(local, call.request, call.context))
