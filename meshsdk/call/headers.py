@@ -6,6 +6,20 @@ from typing import TypeAlias
 Pair: TypeAlias = tuple[str, str]
 RawPair: TypeAlias = tuple[bytes, bytes]
 
+_NO_REPEATS: dict[str, tuple[str, ...]] = {}
+_NAMES: dict[bytes, str] = {}
+"""Names as they were decoded before: the same few come with every message."""
+_REMEMBERED = 512
+_LONG = 64
+
+
+def _name(octets: bytes) -> str:
+    """A field's name in lower case; remembered, unless somebody invents names."""
+    name = octets.lower().decode("latin-1")
+    if len(_NAMES) < _REMEMBERED and len(octets) < _LONG:
+        _NAMES[octets] = name
+    return name
+
 
 class Headers:
     """An immutable list of fields; repeats keep their order. Every change gives a new value.
@@ -14,13 +28,16 @@ class Headers:
     call whose filters never look costs no decoding.
     """
 
-    __slots__ = ("_index", "_pairs", "_raw")
+    __slots__ = ("_index", "_pairs", "_raw", "_repeats")
 
     def __init__(self, pairs: Iterable[Pair] = ()) -> None:
         """`pairs` must already have lower-case names; `Headers.of` lowers them."""
         self._pairs: tuple[Pair, ...] | None = tuple(pairs)
         self._raw: Sequence[RawPair] | None = None
-        self._index: dict[str, tuple[str, ...]] | None = None
+        self._index: dict[str, str] | None = None
+        """First values by name, made at the first look."""
+        self._repeats: dict[str, tuple[str, ...]] = _NO_REPEATS
+        """Every value of the names that occur more than once, once the index is made."""
 
     @classmethod
     def of(cls, pairs: Iterable[Pair]) -> "Headers":
@@ -34,6 +51,7 @@ class Headers:
         headers._pairs = None
         headers._raw = raw
         headers._index = None
+        headers._repeats = _NO_REPEATS
         return headers
 
     @property
@@ -43,9 +61,10 @@ class Headers:
         if pairs is None:
             raw = self._raw
             assert raw is not None
+            known = _NAMES.get
             # A list is made faster than a generator is run, and this is every call's cost.
             pairs = tuple(
-                [(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+                [(known(name) or _name(name), value.decode("latin-1")) for name, value in raw]
             )
             self._pairs = pairs
         return pairs
@@ -59,13 +78,15 @@ class Headers:
             ]
         return self._raw
 
-    def _lookup(self) -> dict[str, tuple[str, ...]]:
-        index: dict[str, tuple[str, ...]] = {}
-        for name, value in self.pairs:
-            if name in index:
-                index[name] = (*index[name], value)
-            else:
-                index[name] = (value,)
+    def _lookup(self) -> dict[str, str]:
+        pairs = self.pairs
+        index = dict(pairs)
+        if len(index) != len(pairs):
+            every: dict[str, tuple[str, ...]] = {}
+            for name, value in pairs:
+                every[name] = (*every.get(name, ()), value)
+            self._repeats = {name: values for name, values in every.items() if len(values) > 1}
+            index = {name: values[0] for name, values in every.items()}
         self._index = index
         return index
 
@@ -74,23 +95,32 @@ class Headers:
         index = self._index
         if index is None:
             index = self._lookup()
-        values = index.get(name)
-        return None if values is None else values[0]
+        return index.get(name)
 
     def values(self, name: str) -> tuple[str, ...]:
         """Every value of a field, in order; empty when absent."""
         index = self._index
         if index is None:
             index = self._lookup()
-        return index.get(name, ())
+        value = index.get(name)
+        if value is None:
+            return ()
+        return self._repeats.get(name) or (value,)
+
+    def has_repeats(self) -> bool:
+        """Whether some name occurs more than once."""
+        if self._index is None:
+            self._lookup()
+        return self._repeats is not _NO_REPEATS
 
     def has_any(self, names: frozenset[str]) -> bool:
         """Whether one of these fields is there; decodes no value."""
         index = self._index
         if index is None:
             if self._pairs is None and self._raw is not None:
+                known = _NAMES.get
                 for name, _ in self._raw:  # noqa: SIM110 - a generator costs more than the loop
-                    if name.lower().decode("latin-1") in names:
+                    if (known(name) or _name(name)) in names:
                         return True
                 return False
             index = self._lookup()
@@ -151,29 +181,35 @@ class Headers:
         kept._index = index = index.copy()
         for name in gone:
             index.pop(name, None)  # a name may be asked for twice
+        repeats = {n: v for n, v in self._repeats.items() if n not in gone}
+        kept._repeats = repeats or _NO_REPEATS
         return kept
 
     def plus(self, pairs: Iterable[Pair]) -> "Headers":
         """More fields at the end."""
         return Headers((*self.pairs, *pairs))
 
-    def extended(self, pairs: Sequence[Pair]) -> "Headers":
-        """More fields at the end whose names are new here; what was looked up stays known."""
+    def exchanged(self, gone: str, more: Sequence[Pair]) -> "Headers":
+        """The same less the one field `gone` (empty: none), which occurs once, and with more at
+        the end, whose names are new here; what was looked up stays known."""
+        pairs, raw, index = self.pairs, self._raw, self._index
         headers = Headers.__new__(Headers)
-        headers._pairs = (*self.pairs, *pairs)
-        raw = self._raw
-        if raw is None:
-            headers._raw = None
-        else:
-            more = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
-            headers._raw = [*raw, *more]
-        index = self._index
-        headers._index = None
-        if index is not None:
-            index = index.copy()
-            for name, value in pairs:
-                index[name] = (value,)
-            headers._index = index
+        index = None if index is None else index.copy()
+        if gone:
+            at = [name for name, _ in pairs].index(gone)
+            pairs = pairs[:at] + pairs[at + 1 :]
+            if raw is not None:
+                raw = [*raw[:at], *raw[at + 1 :]]
+            if index is not None:
+                del index[gone]
+        if more:
+            pairs = (*pairs, *more)
+            if raw is not None:
+                raw = [*raw, *[(n.encode("latin-1"), v.encode("latin-1")) for n, v in more]]
+            if index is not None:
+                index.update(more)
+        headers._pairs, headers._raw, headers._index = pairs, raw, index
+        headers._repeats = self._repeats
         return headers
 
 

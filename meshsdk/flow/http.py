@@ -10,6 +10,7 @@ from meshsdk.filters import chain
 from meshsdk.filters.chain import Bound, InForce
 from meshsdk.flow import reply, wait
 from meshsdk.flow.plan import HttpPlan, Plan
+from meshsdk.resources.snapshot import Absent
 from meshsdk.routing.action import Chosen
 from meshsdk.routing.canonical import canonicalize
 from meshsdk.routing.headers import modify_local_reply
@@ -52,22 +53,13 @@ def walk(
         if refused is not None:
             return Answered(reply.to_response(refused, request, context))
 
-    def filters() -> tuple[InForce, ...]:
-        return http.filters if chosen is None else http.filters_for(chosen.overrides)
-
-    def rematch(changed: Request) -> tuple[InForce, ...]:
-        nonlocal chosen
-        chosen = table.choose(changed, context) if isinstance(table, RouteTable) else None
-        return filters()
-
-    def bound() -> Bound | None:
-        return wait.in_filters(http.hcm.options, chosen, request, context)
-
-    in_force = filters()
+    place = _Place(http, table, request, context, chosen)
+    in_force = place.filters()
     outcome: chain.Passed | chain.Refused
     if in_force:
-        outcome = yield from chain.run(in_force, request, context, rematch, bound)
+        outcome = yield from chain.run(in_force, request, context, place.rematch, place.bound)
         context.forwarded = outcome.request
+        chosen = place.chosen
     else:
         outcome = chain.Passed(request, [])
     if isinstance(outcome, chain.Refused):
@@ -78,6 +70,32 @@ def walk(
         response = reply.to_response(none, outcome.request, context)
         return Answered(unwind(response, outcome.on_response, context))
     return _routed(chosen, outcome, context)
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a request stands between routes and filters: filters may have it matched again."""
+
+    http: HttpPlan
+    table: RouteTable | Absent | None
+    request: Request
+    context: CallContext
+    chosen: Chosen | None
+
+    def filters(self) -> tuple[InForce, ...]:
+        """Those in force on the route."""
+        chosen = self.chosen
+        return self.http.filters if chosen is None else self.http.filters_for(chosen.overrides)
+
+    def rematch(self, changed: Request) -> tuple[InForce, ...]:
+        """Match a request that a filter changed."""
+        table = self.table
+        self.chosen = table.choose(changed, self.context) if isinstance(table, RouteTable) else None
+        return self.filters()
+
+    def bound(self) -> Bound | None:
+        """Until when a filter may wait."""
+        return wait.in_filters(self.http.hcm.options, self.chosen, self.request, self.context)
 
 
 def _refusal(refused: chain.Refused, chosen: Chosen | None, context: CallContext) -> Response:

@@ -1,11 +1,14 @@
 """A request that the application's own server accepted."""
 
+from dataclasses import dataclass
+from weakref import ref
+
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import CallApp, Deliver, Flow, Reply
 from meshsdk.call.message import BodyEnd, LocalReply, Request, Response
 from meshsdk.flow import network, reply, select
-from meshsdk.flow.http import Answered, Routed, unwind, walk
+from meshsdk.flow.http import Answered, unwind, walk
 from meshsdk.flow.outbound import Source
 from meshsdk.flow.plan import Plan
 from meshsdk.flow.select import Selected
@@ -18,6 +21,20 @@ _NO_CHAIN = LocalReply(503, b"", flags=("NR",), details="filter_chain_not_found"
 _NOT_MTLS = LocalReply(403, b"", flags=("NR",), details="meshsdk_mtls_required", close=True)
 
 
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What one plan makes of a connection: the same for each of its requests."""
+
+    plan: "ref[Plan]"
+    """Weak: an idle connection must not keep an old plan."""
+    selected: Selected | None
+    refusal: LocalReply | None
+
+
+_JUDGED = object()
+"""Its key among the facts of a connection."""
+
+
 def inbound(source: Source, request: Request, connection: Connection) -> Flow[None]:
     """The flow of one request. The chain is found anew in the newest plan, so that a policy change
     holds for the next request of an old connection."""
@@ -26,28 +43,27 @@ def inbound(source: Source, request: Request, connection: Connection) -> Flow[No
     context.start = live.clock.monotonic()
     plan = source.plan()
     if plan is None:
-        yield Deliver(_close(_NO_CONFIGURATION, request, context))
-        return
-    selected = select.inbound(plan, connection)
-    refusal = _refusal(selected, connection)
-    if refusal is not None or selected is None:
-        yield Deliver(_close(refusal or _NO_CHAIN, request, context))
-        return
+        return _closed(_NO_CONFIGURATION, request, context)
+    judged = connection.state.get(_JUDGED)
+    if not isinstance(judged, _Judged) or judged.plan() is not plan:
+        selected = select.inbound(plan, connection)
+        judged = _Judged(ref(plan), selected, _refusal(selected, connection))
+        connection.state[_JUDGED] = judged
+    selected = judged.selected
+    if judged.refusal is not None or selected is None:
+        return _closed(judged.refusal or _NO_CHAIN, request, context)
     context.listener = selected.listener.listener.name
     missing = selected.listener.listener.not_built
     if missing:
-        yield Deliver(_close(reply.not_built(missing[0]), request, context))
-        return
+        return _closed(reply.not_built(missing[0]), request, context)
     assert selected.chain is not None
     context.filter_chain = selected.chain.name
     denied = network.refusal(selected.chain, context)
     if denied is not None:
-        yield Deliver(_close(denied, request, context))
-        return
+        return _closed(denied, request, context)
     if selected.hcm is None:
-        yield from _tcp(request)
-    else:
-        yield from _http(source, plan, selected, request, context)
+        return _tcp(request)
+    return _http(source, plan, selected, request, context)
 
 
 def _refusal(selected: Selected | None, connection: Connection) -> LocalReply | None:
@@ -65,9 +81,10 @@ def _refusal(selected: Selected | None, connection: Connection) -> LocalReply | 
     return None
 
 
-def _close(local: LocalReply, request: Request, context: CallContext) -> Response:
+def _closed(local: LocalReply, request: Request, context: CallContext) -> Flow[None]:
+    """The answer that ends the connection."""
     response = reply.to_response(local, request, context)
-    return response.with_headers(response.headers.add("connection", "close"))
+    yield Deliver(response.with_headers(response.headers.add("connection", "close")))
 
 
 def _tcp(request: Request) -> Flow[None]:
@@ -90,7 +107,11 @@ def _http(
             if response.status in (401, 403):
                 _tell(source, request, context, response.status)
         else:
-            response = yield from _app(walked, context)
+            chosen = walked.chosen
+            context.cluster = chosen.cluster
+            answer = yield CallApp(chosen.finalize(walked.request, context))
+            assert isinstance(answer, Response)
+            response = unwind(chosen.on_response(answer, context), walked.on_response, context)
             options = http.hcm.options
             response = finish_response(response, walked.request, options, names_server=False)
         end = yield Deliver(response)
@@ -98,15 +119,6 @@ def _http(
     finally:
         if context.at_end:
             context.end(end if isinstance(end, BodyEnd) else None)
-
-
-def _app(routed: Routed, context: CallContext) -> Flow[Response]:
-    """The application's answer, as the route and the filters make it."""
-    chosen = routed.chosen
-    context.cluster = chosen.cluster
-    response = yield CallApp(chosen.finalize(routed.request, context))
-    assert isinstance(response, Response)
-    return unwind(chosen.on_response(response, context), routed.on_response, context)
 
 
 def _tell(source: Source, request: Request, context: CallContext, status: int) -> None:

@@ -1,7 +1,6 @@
 """The network filters of a chain, asked before any request is read."""
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.filter import NetworkFilter
 from meshsdk.call.message import LocalReply
 from meshsdk.resources.filter_chain import FilterChain
 
@@ -11,8 +10,6 @@ def refusal(chain: FilterChain | None, context: CallContext) -> LocalReply | Non
     if chain is None:
         return None
     for network_filter in chain.network_filters:
-        # An object that is no filter would be a filter that is not asked.
-        assert isinstance(network_filter, NetworkFilter)
         denied = network_filter.on_connection(context)
         if denied is not None:
             return denied

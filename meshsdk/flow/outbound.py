@@ -55,15 +55,40 @@ def outbound(
     `observe` gets the context before anything is decided. NotReadyError when configuration did
     not come in time.
     """
-    plan, selected = yield from _selected(source, target, WAIT_FOR_CONFIG if wait is None else wait)
-    if selected is None:
-        detail = f"no listener takes {target.host}:{target.port}"
-        yield Deliver(Reset(ResetReason.CONNECT_FAILURE, detail, request_sent=False))
-        return
+    plan = source.plan()
+    if plan is not None:
+        selected = select.outbound(plan, target)
+        if selected is not None:
+            return _begun(source, plan, selected, request, target, observe)
+    return _waiting(source, request, target, WAIT_FOR_CONFIG if wait is None else wait, observe)
+
+
+Observe = Callable[[CallContext], None]
+
+
+def _begun(
+    source: Source,
+    plan: Plan,
+    selected: Selected,
+    request: Request,
+    target: Target,
+    observe: Observe | None,
+) -> Flow[None]:
     context = new_context(source, selected, target)
     if observe is not None:
         observe(context)
-    yield from through(plan, selected, request, context)
+    return through(plan, selected, request, context)
+
+
+def _waiting(
+    source: Source, request: Request, target: Target, wait: float, observe: Observe | None
+) -> Flow[None]:
+    """A call that came before its configuration."""
+    plan, selected = yield from _selected(source, target, wait)
+    if selected is None:
+        yield Deliver(_refused(f"no listener takes {target.host}:{target.port}"))
+    else:
+        yield from _begun(source, plan, selected, request, target, observe)
 
 
 def through(plan: Plan, selected: Selected, request: Request, context: CallContext) -> Flow[None]:
@@ -71,18 +96,20 @@ def through(plan: Plan, selected: Selected, request: Request, context: CallConte
     context.original = request
     missing = selected.listener.listener.not_built
     if missing:
-        yield Deliver(_refused(f"{missing[0]} is not built"))
-        return
+        return _reset(_refused(f"{missing[0]} is not built"))
     denied = network.refusal(selected.chain, context)
     if denied is not None:
         for flag in denied.flags:
             context.flag(flag)
         closed = ResetReason.CONNECTION_TERMINATION
-        yield Deliver(Reset(closed, denied.details, request_sent=False))
-    elif selected.hcm is None:
-        yield from _tcp(plan, selected, context)
-    else:
-        yield from _http(plan, selected, request, context)
+        return _reset(Reset(closed, denied.details, request_sent=False))
+    if selected.hcm is None:
+        return _tcp(plan, selected, context)
+    return _http(plan, selected, request, context)
+
+
+def _reset(reset: Reset) -> Flow[None]:
+    yield Deliver(reset)
 
 
 def _selected(source: Source, target: Target, wait: float) -> Flow[tuple[Plan, Selected | None]]:

@@ -100,7 +100,7 @@ class ListenerPlan:
         return chain
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Plan:
     """One version of everything. A call takes it once and keeps it."""
 

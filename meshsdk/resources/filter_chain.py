@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from meshsdk.call.filter import NetworkFilter
 from meshsdk.config.extension import Extensions
 from meshsdk.config.fields import MessageTable, check, honoured, ignored, refused
 from meshsdk.config.reader import Reader
@@ -46,7 +47,7 @@ class FilterChain:
     match: FilterChainMatch
     tls: DownstreamTls | None
     """None: plaintext, or TLS that is passed through."""
-    network_filters: tuple[object, ...]
+    network_filters: tuple[NetworkFilter, ...]
     """What the extensions parsed, in order; filters without effect are left out."""
     terminal: Terminal
 
@@ -55,7 +56,7 @@ def parse_filter_chain(reader: Reader, extensions: Extensions) -> FilterChain:
     """A FilterChain message; ConfigError names the filter that cannot be run."""
     check(reader, FILTER_CHAIN)
     filters = reader.messages("filters", at_least=1)
-    before: list[object] = []
+    before: list[NetworkFilter] = []
     for entry in filters[:-1]:
         parsed = _network_filter(entry, extensions)
         if parsed is not None:
@@ -85,7 +86,7 @@ def _config(entry: Reader) -> Reader:
     return open_typed(typed)
 
 
-def _network_filter(entry: Reader, extensions: Extensions) -> object:
+def _network_filter(entry: Reader, extensions: Extensions) -> NetworkFilter | None:
     """What a filter before the last one parsed to; None: it has no effect."""
     config = _config(entry)
     url = config.type_url
@@ -93,7 +94,10 @@ def _network_filter(entry: Reader, extensions: Extensions) -> object:
         raise entry.error(f"terminal filter {entry.string('name')!r} must be the last")
     extension = extensions.network_filters.find(url)
     if extension is not None:
-        return extension.parse(config, extensions)
+        parsed = extension.parse(config, extensions)
+        # An object that is no filter would be a filter that is not asked.
+        assert isinstance(parsed, NetworkFilter)
+        return parsed
     if url in NETWORK:
         return None
     raise _unknown(entry, url)

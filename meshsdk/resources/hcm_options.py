@@ -4,7 +4,7 @@ Source: envoy.extensions.filters.network.http_connection_manager.v3.HttpConnecti
 `resources/hcm.py` owns the message's table and takes `OPTION_FIELDS` into it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
@@ -124,6 +124,13 @@ class HcmOptions:
     local_address: str = "127.0.0.1"
     """This machine's own, for X-Forwarded-For of callers on loopback."""
     not_built: tuple[str, ...] = ()
+    takes_short_way: bool = field(init=False, repr=False, compare=False)
+    """Whether nothing here makes more of a usual request's fields than a sidecar's options do."""
+
+    def __post_init__(self) -> None:
+        is_usual = not (self.use_remote_address or self.via or self.append_x_forwarded_port)
+        usual = is_usual and self.headers_with_underscores_action is Underscores.ALLOW
+        object.__setattr__(self, "takes_short_way", usual)
 
     def allows_upgrade(self, upgrade_type: str) -> bool:
         """Whether this connection manager lets an upgrade type pass, routes aside."""

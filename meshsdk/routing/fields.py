@@ -58,7 +58,7 @@ _JUDGED: Final = frozenset(
 """Fields of which there is more to say than that they stay or go; without them a request takes the
 short way."""
 
-
+_48_BITS: Final = 1 << 48
 _ONLY_OF_THE_CONNECTION: Final = ("keep-alive", "close")
 """Values of `connection` that name no field: they end here."""
 
@@ -134,37 +134,37 @@ def _short_way(
 ) -> Headers | None:
     """The fields of a sidecar's usual request: nothing that it sends says who calls; None: the long
     way decides."""
-    nominated = headers.values("connection")
-    if len(nominated) == 1 and nominated[0] in _ONLY_OF_THE_CONNECTION:
-        headers = headers.without("connection")
-    names = headers.names()
-    if (
-        options.use_remote_address
-        or options.via
-        or options.append_x_forwarded_port
-        or len(names) != len(headers)
-        or "connection" in names
-        or not _JUDGED.isdisjoint(names)
-        or options.headers_with_underscores_action is not Underscores.ALLOW
-        or (internal_only_headers and not names.isdisjoint(internal_only_headers))
-    ):
+    if not options.takes_short_way:
         return None
+    names = headers.names()
+    if headers.has_repeats() or not _JUDGED.isdisjoint(names):
+        return None
+    if internal_only_headers and not names.isdisjoint(internal_only_headers):
+        return None
+    ended = ""
+    nominated = headers.get("connection")
+    if nominated is not None:
+        if nominated not in _ONLY_OF_THE_CONNECTION:
+            return None
+        ended = "connection"
     connection = context.connection
-    context.remote = connection.peer.connection
+    peer = connection.peer
+    context.remote = peer.connection
     context.is_internal = False
     more: list[tuple[str, str]] = []
     if PROTO not in names:
         more.append((PROTO, "https" if connection.transport_protocol == "tls" else "http"))
     if options.generate_request_id and _REQUEST_ID not in names:
         more.append((_REQUEST_ID, request_id(context.random)))
-    if connection.peer.certificate is not None:
+    if peer.certificate is not None:
         certificate = forwarded_client_cert(headers, options, connection)
         if certificate is not None:
             more.append((XFCC, certificate))
-    gone = _NOT_FROM_EXTERNAL.intersection(names)
-    if gone:
-        headers = headers.without(*gone)
-    return headers.extended(more) if more else headers
+    if ended or more:
+        headers = headers.exchanged(ended, more)
+    if _NOT_FROM_EXTERNAL.isdisjoint(names):
+        return headers
+    return headers.without(*_NOT_FROM_EXTERNAL.intersection(names))
 
 
 def _fields(
@@ -203,7 +203,7 @@ def _fields(
 def _joined(headers: Headers) -> Headers:
     """The fields of which Envoy keeps one line, as one line; others keep their repeats."""
     names = headers.names()
-    if len(names) == len(headers):
+    if not headers.has_repeats():
         return headers
     repeated = {n for n in names if n in ONE_LINE and len(headers.values(n)) > 1}
     kept = (pair for pair in headers.pairs if pair[0] not in repeated)
@@ -273,8 +273,9 @@ def _trust(
 
 def request_id(random: Random) -> str:
     """A random UUID (version 4)."""
-    draw = random.randrange
-    high, middle, low = draw(1 << 48), draw(1 << 48), draw(1 << 48)
+    draw = random.random
+    high, middle = int(draw() * _48_BITS), int(draw() * _48_BITS)
+    low = int(draw() * _48_BITS)
     # An f-string costs twice as much.
     return "%08x-%04x-4%03x-%04x-%012x" % (  # noqa: UP031
         high & 0xFFFFFFFF,

@@ -2,6 +2,7 @@
 beyond Envoy (threat model, section 12; `compat="envoy"` switches that off)."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from meshsdk.call.message import LocalReply, Request
@@ -20,6 +21,7 @@ _AUTHORITY: Final = re.compile(r"[!$%&'()*+,.0-9:;=@A-Z\[\]_a-z~-]*")
 _HOST_PORT: Final = re.compile(
     r"(?:\[[0-9A-Fa-f:.]+(?:%25[0-9A-Za-z._~-]+)?\]|[0-9A-Za-z._~*-]+)(?::[0-9]{0,5})?"
 )
+_LONG: Final = 256
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _PATH: Final = re.compile(r"[!-~]*")
 
@@ -46,7 +48,18 @@ def stricter(name: str) -> LocalReply:
 
 def is_plain_line(request: Request) -> bool:
     """Whether method and authority are beyond doubt, whatever the rules."""
-    return request.method in METHODS and _HOST_PORT.fullmatch(request.authority) is not None
+    authority = request.authority
+    return request.method in METHODS and (
+        is_plain_authority(authority)
+        if len(authority) < _LONG
+        else _HOST_PORT.fullmatch(authority) is not None
+    )
+
+
+@lru_cache(1024)
+def is_plain_authority(authority: str) -> bool:
+    """Whether an authority is a host and maybe a port; remembered, as most calls repeat one."""
+    return _HOST_PORT.fullmatch(authority) is not None
 
 
 def refuse_line(request: Request, strict: bool) -> LocalReply | None:

@@ -50,7 +50,7 @@ class _Trivial:
     def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
         if self._adds:
             request.headers.get("x-tenant")
-            headers = request.headers.extended((("x-request-id", "7"),))
+            headers = request.headers.exchanged("", (("x-request-id", "7"),))
             request = replace(request, headers=headers)
         answer = yield CallApp(request)
         assert isinstance(answer, Response)
