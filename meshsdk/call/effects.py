@@ -39,10 +39,12 @@ class Send:
     """Seconds without any byte (per_try_idle_timeout); None: unbounded."""
     reset_reason_timeout: bool = True
     """True: running out is PER_TRY_TIMEOUT; False: it is the route's TIMEOUT."""
-    keep: bool = False
-    """Running out leaves the attempt running (hedging); the reply says `still_running`."""
+    keep_after: float | None = None
+    """Hedging: seconds after which the reply is a Reset that says `still_running` while the attempt
+    goes on; for one that has just begun not before its request was sent. None: never."""
     also: tuple[Attempt, ...] = ()
-    """Attempts that still run; the first reply wins, the others are reset."""
+    """Attempts that still run; `attempt` may be one too. The first reply counts, and what the next
+    effect does not name is reset."""
 
 
 @value

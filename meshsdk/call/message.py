@@ -106,7 +106,7 @@ class Reset:
     """False when no byte of the request can have reached the other side's application."""
     attempt: object = None
     still_running: bool = False
-    """True where `Send.keep` let a timed out attempt go on (hedging)."""
+    """True where `Send.keep_after` passed: the attempt goes on (hedging)."""
     error: BaseException | None = None
     """What the I/O raised, for `raise ... from`."""
 

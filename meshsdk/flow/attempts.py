@@ -16,8 +16,11 @@ _IS_TIMEOUT_RETRY = "x-envoy-is-timeout-retry"
 _ATTEMPT_COUNT = "x-envoy-attempt-count"
 
 
-def prepare(call: Call) -> None:
-    """Everything that is the same for all attempts."""
+def prepare(call: Call) -> float | None:
+    """Work out everything that is the same for all attempts.
+
+    Seconds after which an attempt that has not answered gets company; None: no hedging.
+    """
     context, chosen, request = call.context, call.chosen, call.request
     assert call.cluster is not None
     call.breakers = call.cluster.breakers.of(chosen.priority)
@@ -37,6 +40,7 @@ def prepare(call: Call) -> None:
             headers = headers.set("grpc-timeout", duration.grpc_timeout)
         request = request.with_headers(headers)
     call.request = request
+    return call.timeouts.patience
 
 
 _Bounds = tuple[deadline.Timeouts, deadline.Duration]
@@ -49,6 +53,7 @@ def _bounds(call: Call, request: Request) -> _Bounds:
             chosen,
             chosen.retry_policy,
             request,
+            hedging=deadline.hedges(chosen.hedge_policy, request),
             respect_expected=call.settings.respect_expected_rq_timeout,
         ),
         deadline.stream_duration(chosen.max_stream_duration, request, call.stream_duration),
@@ -66,20 +71,42 @@ def _usual_bounds(call: Call, request: Request) -> _Bounds:
     return known
 
 
+def first_bound(call: Call) -> tuple[float | None, bool]:
+    """Seconds that an attempt has at most; and whether that is the stream's idle timeout."""
+    remaining, idle = call.remaining(), call.idle
+    if idle is not None and (remaining is None or idle < remaining):
+        return idle, True
+    return (0.0 if remaining is not None and remaining < 0.0 else remaining), False
+
+
 def bounded_send(call: Call, attempt: Attempt) -> tuple[Send, bool]:
     """The attempt with the first of its bounds; and whether that is the stream's idle timeout."""
     assert call.timeouts is not None
-    per_try, remaining, idle = call.timeouts.per_try, call.remaining(), call.idle
-    is_idle = idle is not None and (remaining is None or idle < remaining)
-    bound = idle if is_idle else remaining
+    bound, is_idle = first_bound(call)
+    per_try = call.timeouts.per_try
     is_per_try = per_try is not None and (bound is None or per_try < bound)
     timeout = per_try if is_per_try else bound
-    if timeout is not None and timeout < 0.0:
-        timeout = 0.0
     return Send(attempt, timeout, call.timeouts.per_try_idle, is_per_try), is_idle
 
 
-def for_this_try(call: Call, host: Host) -> Request:
+def new_attempt(call: Call, host: Host) -> Attempt | None:
+    """The next attempt, counted in; None when the circuit breaker is open."""
+    context = call.context
+    call.number += 1
+    context.host = host
+    context.attempts = call.number
+    call.tried.append(host)
+    if not call.take(host):
+        return None
+    request = _for_this_try(call, host)
+    attempt = Attempt(
+        request, host, call.cluster, call.number, context.original, call.chosen.priority
+    )
+    context.attempt = attempt
+    return attempt
+
+
+def _for_this_try(call: Call, host: Host) -> Request:
     """The request as it goes to this host now."""
     request, chosen = call.request, call.chosen
     assert call.timeouts is not None
@@ -98,10 +125,12 @@ def for_this_try(call: Call, host: Host) -> Request:
 
 
 def counted(call: Call, response: Response) -> Response:
+    """The response, with the number of attempts where the virtual host says so."""
     if not call.chosen.include_attempt_count_in_response:
         return response
     return response.with_headers(response.headers.set(_ATTEMPT_COUNT, str(call.number)))
 
 
 def own_answer(call: Call, local: LocalReply) -> Response:
+    """An answer of the mesh itself."""
     return counted(call, reply.to_response(local, call.request, call.context))

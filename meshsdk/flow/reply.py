@@ -45,6 +45,7 @@ NO_STATUS = LocalReply(
     b"missing required header: :status",
     details="filter_removed_required_response_headers{missing_required_header:_:status}",
 )
+STREAM_IDLE = LocalReply(504, b"stream timeout", flags=("SI",), details="stream_idle_timeout")
 UPSTREAM_TIMEOUT = LocalReply(
     504, b"upstream request timeout", flags=("UT",), details="response_timeout"
 )

@@ -31,6 +31,8 @@ class Call:
     """
 
     __slots__ = (
+        "_told",
+        "aside",
         "bounds",
         "breakers",
         "chosen",
@@ -87,10 +89,14 @@ class Call:
         self.number = 0
         """Attempts so far."""
         self.tried: list[Host] = []
+        self._told = 0
+        """Of those, how many `retries` knows."""
         self.timed_out = False
         """Whether the last attempt ran out of its own time."""
         self.host: Host | None = None
         """Of the attempt whose place in the breakers is held."""
+        self.aside: list[Host] = []
+        """Of attempts that run on beside it (hedging): their places are held too."""
 
     # -- what an attempt holds --------------------------------------------------------------
 
@@ -111,8 +117,38 @@ class Call:
             host.state.active_requests -= 1
             self.breakers.end_request()
 
+    def set_aside(self) -> None:
+        """The attempt under way goes on beside the next one (hedging)."""
+        host, self.host = self.host, None
+        if host is not None:
+            self.aside.append(host)
+
+    def let_go_of(self, host: Host) -> None:
+        """Count out one attempt at a host, of several."""
+        if host is not self.host:
+            self.aside.remove(host)
+            self.set_aside()
+            self.host = host
+        self.let_go()
+
+    def keep(self, host: Host) -> None:
+        """Count out every attempt but one at this host."""
+        if host is not self.host:
+            self.aside.remove(host)
+            self.set_aside()
+            self.host = host
+        self._let_go_of_those_aside()
+
+    def _let_go_of_those_aside(self) -> None:
+        kept, aside, self.aside = self.host, self.aside, []
+        for self.host in aside:
+            self.let_go()
+        self.host = kept
+
     def release(self) -> None:
         """Give back everything that the call holds."""
+        if self.aside:
+            self._let_go_of_those_aside()
         self.let_go()
         if self.retries is not None:
             self.retries.close()
@@ -173,23 +209,36 @@ class Call:
         policy = self.chosen.retry_policy
         if policy is None and not self.original.headers.has_any(_ASKS_FOR_RETRIES):
             return None
-        if not self.context.body_replayable or _is_plain_success(outcome, policy):
+        if _is_plain_success(outcome, policy):
             return None
-        retries = self.retries
+        retries = self.retry_state()
         if retries is None:
-            assert self.breakers is not None
-            clock, random = self.context.clock, self.context.random
-            retries = retry_state(policy, self.original, self.breakers, clock, random)
-            if retries is None:
-                return None
-            self.retries = retries
-        retries.attempted(self.tried[-1])
+            return None
         decision = retries.wants(outcome)
         if isinstance(decision, Retry):
             return decision.backoff
         if decision.flag:
             self.context.flag(decision.flag)
         return None
+
+    def retry_state(self) -> RetryState | None:
+        """What decides on retries, told of the hosts tried so far; None: there are none."""
+        if not self.context.body_replayable:
+            return None
+        retries = self.retries
+        if retries is None:
+            assert self.breakers is not None
+            clock, random = self.context.clock, self.context.random
+            retries = retry_state(
+                self.chosen.retry_policy, self.original, self.breakers, clock, random
+            )
+            if retries is None:
+                return None
+            self.retries = retries
+        for host in self.tried[self._told :]:
+            retries.attempted(host)
+        self._told = len(self.tried)
+        return retries
 
     def record(self, host: Host, outcome: Outcome) -> None:
         """Let outlier detection judge an attempt."""

@@ -4,17 +4,17 @@ Source: Envoy, Router::Filter.
 """
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import Attempt, Flow, Sleep
+from meshsdk.call.effects import Flow, Sleep
 from meshsdk.call.endpoint import Host
-from meshsdk.call.message import LocalReply, Reset, ResetReason, Response
+from meshsdk.call.message import LocalReply, Outcome, Reset, ResetReason, Response
 from meshsdk.flow import reply
-from meshsdk.flow.attempts import bounded_send, counted, for_this_try, own_answer, prepare
+from meshsdk.flow.attempts import bounded_send, counted, new_attempt, own_answer, prepare
 from meshsdk.flow.cluster_plan import ClusterPlan
+from meshsdk.flow.hedging import hedged
 from meshsdk.flow.mirror import mirror
 from meshsdk.flow.routed_call import Call
 from meshsdk.lb_policies import PickContext
 
-_IDLE = LocalReply(504, b"stream timeout", flags=("SI",), details="stream_idle_timeout")
 _PER_TRY = frozenset({ResetReason.PER_TRY_TIMEOUT, ResetReason.PER_TRY_IDLE_TIMEOUT})
 _OVERFLOW = Reset(ResetReason.OVERFLOW, request_sent=False)
 
@@ -31,48 +31,45 @@ def run(call: Call) -> Flow[Response]:
     if cluster.not_built:
         answer = reply.not_built(cluster.not_built[0])
         return reply.to_response(answer, call.request, context)
-    prepare(call)
+    patience = prepare(call)
+    if patience is not None:
+        return _end(call, (yield from hedged(call, patience)))
     while True:
         host = call.pick()
         if host is None:
             return own_answer(call, reply.no_host(context))
-        call.number += 1
-        context.host = host
-        context.attempts = call.number
-        call.tried.append(host)
-        if call.take(host):
-            attempt = Attempt(
-                for_this_try(call, host),
-                host,
-                cluster,
-                call.number,
-                context.original,
-                chosen.priority,
-            )
-            context.attempt = attempt
+        attempt = new_attempt(call, host)
+        if attempt is None:
+            outcome: Response | Reset = _OVERFLOW
+        else:
             if call.number == 1 and chosen.mirror_policies:
                 yield from mirror(call.plan, chosen, attempt.request, context, call.remaining())
             send, is_idle = bounded_send(call, attempt)
-            outcome = yield send
-            assert isinstance(outcome, Response | Reset)
+            answered = yield send
+            assert isinstance(answered, Response | Reset)
+            outcome = answered
             call.record(host, outcome)
             call.timed_out = isinstance(outcome, Reset) and outcome.reason in _PER_TRY
             if isinstance(outcome, Reset) and outcome.reason is ResetReason.TIMEOUT:
-                return own_answer(call, _IDLE if is_idle else call.out_of_time())
-        else:
-            outcome = _OVERFLOW
+                return own_answer(call, reply.STREAM_IDLE if is_idle else call.out_of_time())
         backoff = call.backoff_after(outcome)
         if backoff is None:
-            break
+            return _end(call, outcome)
         call.let_go()
         remaining = call.remaining()
         if remaining is not None and backoff >= remaining:
             yield Sleep(max(0.0, remaining))
             return own_answer(call, call.out_of_time())
         yield Sleep(backoff)
+
+
+def _end(call: Call, outcome: Outcome | LocalReply) -> Response:
+    """What the caller gets."""
+    if isinstance(outcome, Response):
+        return call.chosen.on_response(counted(call, outcome), call.context)
     if isinstance(outcome, Reset):
-        return own_answer(call, reply.of_reset(outcome, retried=call.number > 1))
-    return chosen.on_response(counted(call, outcome), context)
+        outcome = reply.of_reset(outcome, retried=call.number > 1)
+    return own_answer(call, outcome)
 
 
 def pick_for_tcp(cluster: ClusterPlan, context: CallContext) -> Host | None:

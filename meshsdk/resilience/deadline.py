@@ -10,9 +10,10 @@ from typing import Final, Protocol
 
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request
-from meshsdk.resources.retry_policy import RetryPolicy
+from meshsdk.resources.retry_policy import HedgePolicy, RetryPolicy
 
 EXPECTED_TIMEOUT: Final = "x-envoy-expected-rq-timeout-ms"
+_HEDGE: Final = "x-envoy-hedge-on-per-try-timeout"
 CONSUMED_HEADERS: Final = (
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-rq-per-try-timeout-ms",
@@ -58,14 +59,16 @@ class Timeouts:
     per_try: float | None
     per_try_idle: float | None
     rewrites_grpc_timeout: bool = False
-    whole_for_each_try: bool = False
-    """Hedging: a try that ran out of its time goes on, so it may use what is left of `total`."""
+    hedges: bool = False
+    """A try that ran out of its time goes on, so it may use what is left of `total`."""
+    patience: float | None = None
+    """Hedging: seconds after which a try that has not answered gets company; None: never."""
 
     def expected(self, elapsed: float) -> int | None:
         """Milliseconds that the next try may take; None: unbounded, nothing is said."""
         total = None if self.total is None else _ms(self.total)
         expected = None if self.per_try is None else _ms(self.per_try)
-        if expected is None or self.whole_for_each_try:
+        if expected is None or self.hedges:
             expected = total
         if expected is None or total is None:
             return expected
@@ -113,13 +116,20 @@ def resolve(
         per_try = asked
     if total and per_try >= total:
         per_try = 0.0
+    idle = 0.0 if policy is None else policy.per_try_idle_timeout
+    # Before a response there is nothing but silence: both limits of a try mean the same then.
+    patience = (min(per_try, idle) if per_try and idle else per_try or idle) if hedging else 0.0
     return Timeouts(
-        total or None,
-        per_try or None,
-        None if policy is None else policy.per_try_idle_timeout or None,
-        legacy_grpc,
-        hedging,
+        total or None, per_try or None, idle or None, legacy_grpc, hedging, patience or None
     )
+
+
+def hedges(policy: HedgePolicy | None, request: Request) -> bool:
+    """Whether a try that ran out of its own time goes on beside the next one."""
+    asked = request.headers.get(_HEDGE)
+    if asked in ("true", "false"):
+        return asked == "true"
+    return policy is not None and policy.hedge_on_per_try_timeout
 
 
 def _total(route: RouteTimeouts, request: Request, *, legacy_grpc: bool) -> float:

@@ -158,6 +158,18 @@ class RetryState:
             return NO
         return self._grant(backoff)
 
+    def hedge(self) -> Decision:
+        """Whether an attempt that takes long gets company: always, while there are retries left.
+
+        Source: Envoy, shouldHedgeRetryPerTryTimeout.
+        """
+        self._release()
+        return self._grant(None)
+
+    def would(self, response: Response) -> bool:
+        """Whether a response is one of those that are retried."""
+        return self._wants_response(response)
+
     def close(self) -> None:
         """Give back what the call holds of the retry budget; again does nothing."""
         self._release()

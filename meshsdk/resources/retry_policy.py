@@ -61,7 +61,7 @@ _RATE_LIMITED: Final = MessageTable(
 _HEDGE: Final = MessageTable(
     "envoy.config.route.v3.HedgePolicy",
     {
-        "hedge_on_per_try_timeout": not_built("a second try beside one that is slow"),
+        **honoured("hedge_on_per_try_timeout"),
         "initial_requests": ignored("Envoy implements no other number than 1"),
         "additional_request_chance": ignored("Envoy does not implement it"),
     },

@@ -7,10 +7,10 @@ _AT_ONCE = 32
 
 
 class Background:
-    """Runs jobs on threads that never keep the process alive. More than 32 at once are dropped."""
+    """Runs jobs on threads that never keep the process alive. Those above `at_once` are dropped."""
 
-    def __init__(self) -> None:
-        self._free = threading.BoundedSemaphore(_AT_ONCE)
+    def __init__(self, at_once: int = _AT_ONCE) -> None:
+        self._free = threading.BoundedSemaphore(at_once)
 
     def run(self, job: Callable[[], object]) -> bool:
         """Start a job; False when it was dropped. What it raises ends with its thread."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import cast
 
 import anyio
 from anyio import to_thread
@@ -18,9 +19,10 @@ from meshsdk.call.effects import (
     Sleep,
     WaitForConfig,
 )
-from meshsdk.call.message import Outcome, Reset, Response
+from meshsdk.call.message import Outcome, Reset, ResetReason, Response
 from meshsdk.flow.drive import adrive
 from meshsdk.upstream.aio import AnyPools
+from meshsdk.upstream.aio_hedges import AioHedges
 from meshsdk.upstream.aio_pools import AioPools
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.calls import (
@@ -66,9 +68,11 @@ class AsyncCall(Call):
     async def _perform(self, effect: Effect) -> Reply:
         pools, wanted = self.pools, self.wanted
         if self._undelivered is not None:
-            self._settle()
+            self._settle_response()
         match effect:
             case Send():
+                if effect.keep_after is not None or self.beside is not None:
+                    return self._sent(await self._hedged(effect))
                 return self._sent(await pools.send(effect, wanted.body, wanted.timeouts))
             case Sleep(seconds):
                 await anyio.sleep(seconds)
@@ -110,6 +114,19 @@ class AsyncCall(Call):
             await to_thread.run_sync(publisher.wait, seen, effect.timeout, abandon_on_cancel=True)
         self._seen = publisher.plan
         return self._seen is not seen
+
+    async def _hedged(self, send: Send) -> Outcome:
+        """A Send that keeps attempts running."""
+        if not isinstance(self.pools, AioPools):
+            detail = "hedging (attempts that run on beside each other) is not built under trio"
+            return Reset(
+                ResetReason.PROTOCOL_ERROR, detail, request_sent=False, attempt=send.attempt
+            )
+        if self.beside is None:
+            self.beside = AioHedges(cast("AnyPools", self.pools))
+        assert isinstance(self.beside, AioHedges)
+        self.beside.settle((send.attempt, *send.also))
+        return await self.beside.send(send, self.wanted.body, self.wanted.timeouts)
 
     async def _over(self, dialed: Dialed) -> Outcome:
         """The application's own HTTP over a raw connection (tcp_proxy)."""

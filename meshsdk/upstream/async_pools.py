@@ -33,22 +33,22 @@ class AsyncPools(Pools[C]):
     ) -> Outcome:
         """One attempt. CallerTimedOut, HeadError, BodyLengthError, and what the body raises."""
         ask = self.ask(send, body, timeouts)
-        return ask if isinstance(ask, Reset) else await self._run(attempt(ask))
+        return ask if isinstance(ask, Reset) else await self.run(attempt(ask))
 
     async def dial(
         self, dial: Dial, origin: Origin, timeouts: CallerTimeouts = UNBOUNDED
     ) -> Dialed | Reset:
         """A raw connection; `Dialed.stream` is a `Lent`, for `send_over` or to be closed."""
-        lent = await self._run(raw_connection(self.ask_to_dial(dial, origin, timeouts)))
+        lent = await self.run(raw_connection(self.ask_to_dial(dial, origin, timeouts)))
         return lent if isinstance(lent, Reset) else Dialed(lent, dial.host)
 
     async def send_over(self, ask: Ask[C], lent: Lent[C]) -> Outcome:
         """The application's own request on a raw connection."""
-        return await self._run(attempt_over(ask, lent))
+        return await self.run(attempt_over(ask, lent))
 
     async def read(self, exchange: Exchange[C]) -> bytes | None:
         """The next piece of a body; None at its end. BodyBroken, CallerTimedOut."""
-        return await self._run(next_piece(exchange))
+        return await self.run(next_piece(exchange))
 
     @abstractmethod
     def mirror(self, mirror: Mirror, data: bytes) -> None:
@@ -69,7 +69,8 @@ class AsyncPools(Pools[C]):
         finally:
             exchange.finish()
 
-    async def _run(self, asking: Steps[C, steps.R]) -> steps.R:
+    async def run(self, asking: Steps[C, steps.R]) -> steps.R:
+        """Perform what it asks for, in this task."""
         try:
             step = next(asking)
             while True:

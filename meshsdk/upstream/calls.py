@@ -4,12 +4,12 @@ What blocking and awaiting callers have in common. A client library's adapter ma
 runs the call, and hands the pieces of the body on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import BodyRead, Dialed, Effect, Fetch, Flow
+from meshsdk.call.effects import Attempt, BodyRead, Dialed, Effect, Fetch, Flow
 from meshsdk.call.headers import Headers, RawPair
 from meshsdk.call.message import BodyEnd, Outcome, Request, Reset, Response
 from meshsdk.clock import Clock
@@ -73,13 +73,15 @@ class Wanted:
 class Call:
     """The colourless part of a call. `context` is None until a listener was found."""
 
-    __slots__ = ("_seen", "_undelivered", "context", "flow", "mesh", "wanted")
+    __slots__ = ("_seen", "_undelivered", "beside", "context", "flow", "mesh", "wanted")
 
     def __init__(self, mesh: Membership, wanted: Wanted) -> None:
         self.mesh = mesh
         self.wanted = wanted
         self.context: CallContext | None = None
         self._undelivered: object = None
+        self.beside: Hedges | None = None
+        """Made when the first attempt may get company."""
         # Before the flow looks for the plan: one that comes in between then ends its wait at once.
         self._seen = mesh.publisher.plan
         self.flow = mesh.outbound(
@@ -101,16 +103,25 @@ class Call:
         self._undelivered = outcome.body if isinstance(outcome, Response) else None
         return outcome
 
-    def _settle(self, delivered: Outcome | Dialed | None = None) -> None:
-        """Let go of the response before, unless it is what is delivered now."""
+    def _settle(self, delivered: Outcome | Dialed) -> None:
+        """Let go of all but what is delivered: a response before, attempts that still run."""
+        if self.beside is not None:
+            self.beside.settle(())
+        if isinstance(delivered, Response) and delivered.body is self._undelivered:
+            self._undelivered = None
+        else:
+            self._settle_response()
+
+    def _settle_response(self) -> None:
+        """Let go of a response that was not delivered."""
         exchange, self._undelivered = self._undelivered, None
-        if isinstance(exchange, Exchange) and not (
-            isinstance(delivered, Response) and delivered.body is exchange
-        ):
+        if isinstance(exchange, Exchange):
             exchange.dispose()
 
     def end_early(self) -> None:
         """The call ends without a delivery, or its body is not wanted: the flow lets go."""
+        if self.beside is not None:
+            self.beside.settle(())
         exchange, self._undelivered = self._undelivered, None
         if isinstance(exchange, Exchange):
             exchange.abandon()
@@ -135,6 +146,14 @@ class Call:
         """The exchange is over."""
         found = None if trailers is None else Headers.from_raw(trailers)
         complete(self.flow, BodyEnd(sent, self.wanted.body.pulled, found, reset))
+
+
+class Hedges(Protocol):
+    """Attempts of one call that run beside each other."""
+
+    def settle(self, kept: Collection[Attempt]) -> None:
+        """End every attempt that is not named. Blocks for nothing."""
+        ...
 
 
 class ResponseBody(Generic[C]):

@@ -228,8 +228,6 @@ class Pools(Generic[C]):
 
 def _not_built(send: Send, plan: ClusterPlan) -> str:
     """What this attempt needs and does not exist; empty when it can be made."""
-    if send.keep or send.also:
-        return "hedging (attempts that run on beside each other) is not built"
     match plan.cluster.http.protocol:
         case "h2":
             return f"cluster {plan.name} wants HTTP/2, which is not built"

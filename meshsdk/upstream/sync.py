@@ -21,6 +21,9 @@ from meshsdk.upstream.steps import Ask, Steps
 from meshsdk.upstream.sync_connection import SyncConnection, open_socket
 from meshsdk.upstream.timeouts import MIRROR_TIMEOUT, UNBOUNDED, CallerTimeouts
 
+_HEDGES = 256
+"""Threads at once; above that a slow attempt stays alone."""
+
 
 class SyncUpstream(Pools[SyncConnection]):
     """Pools that all threads share."""
@@ -29,26 +32,28 @@ class SyncUpstream(Pools[SyncConnection]):
         """As `Pools.reset`."""
         super().reset()
         self._background = Background()
+        self.hedging = Background(_HEDGES)
+        """Threads of attempts that run beside others of their calls."""
 
     def send(self, send: Send, body: RequestBody, timeouts: CallerTimeouts = UNBOUNDED) -> Outcome:
         """One attempt. CallerTimedOut, HeadError, BodyLengthError, and what the body raises."""
         ask = self.ask(send, body, timeouts)
-        return ask if isinstance(ask, Reset) else self._run(attempt(ask))
+        return ask if isinstance(ask, Reset) else self.run(attempt(ask))
 
     def dial(
         self, dial: Dial, origin: Origin, timeouts: CallerTimeouts = UNBOUNDED
     ) -> Dialed | Reset:
         """A raw connection; `Dialed.stream` is a `Lent`, for `send_over` or to be closed."""
-        lent = self._run(raw_connection(self.ask_to_dial(dial, origin, timeouts)))
+        lent = self.run(raw_connection(self.ask_to_dial(dial, origin, timeouts)))
         return lent if isinstance(lent, Reset) else Dialed(lent, dial.host)
 
     def send_over(self, ask: Ask[SyncConnection], lent: Lent[SyncConnection]) -> Outcome:
         """The application's own request on a raw connection."""
-        return self._run(attempt_over(ask, lent))
+        return self.run(attempt_over(ask, lent))
 
     def read(self, exchange: Exchange[SyncConnection]) -> bytes | None:
         """The next piece of a body; None at its end. BodyBroken, CallerTimedOut."""
-        return self._run(next_piece(exchange))
+        return self.run(next_piece(exchange))
 
     def mirror(self, mirror: Mirror, data: bytes) -> None:
         """Send a shadow request on another thread; its answer is read and dropped."""
@@ -77,7 +82,8 @@ class SyncUpstream(Pools[SyncConnection]):
 
     # -- performing steps -------------------------------------------------------------------
 
-    def _run(self, asking: Steps[SyncConnection, steps.R]) -> steps.R:
+    def run(self, asking: Steps[SyncConnection, steps.R]) -> steps.R:
+        """Perform what it asks for, on this thread."""
         try:
             step = next(asking)
             while True:

@@ -28,6 +28,7 @@ from meshsdk.upstream.calls import (
 )
 from meshsdk.upstream.exchange import BodyBroken
 from meshsdk.upstream.sync_connection import SyncConnection
+from meshsdk.upstream.sync_hedges import SyncHedges
 
 
 class SyncCall(Call):
@@ -60,9 +61,11 @@ class SyncCall(Call):
     def _perform(self, effect: Effect) -> Reply:
         upstream, wanted = self.upstream, self.wanted
         if self._undelivered is not None:
-            self._settle()
+            self._settle_response()
         match effect:
             case Send():
+                if effect.keep_after is not None or self.beside is not None:
+                    return self._sent(self._hedged(effect))
                 return self._sent(upstream.send(effect, wanted.body, wanted.timeouts))
             case Sleep(seconds):
                 sleep(seconds)
@@ -83,6 +86,14 @@ class SyncCall(Call):
                 return changed
             case _:
                 return refused(effect)
+
+    def _hedged(self, send: Send) -> Outcome:
+        """A Send that keeps attempts running."""
+        if self.beside is None:
+            self.beside = SyncHedges(self.upstream)
+        assert isinstance(self.beside, SyncHedges)
+        self.beside.settle((send.attempt, *send.also))
+        return self.beside.send(send, self.wanted.body, self.wanted.timeouts)
 
     def _over(self, dialed: Dialed) -> Outcome:
         """The application's own HTTP over a raw connection (tcp_proxy)."""

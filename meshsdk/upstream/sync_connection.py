@@ -48,6 +48,11 @@ class SyncConnection:
         with suppress(OSError):
             self._socket.close()
 
+    def interrupt(self) -> None:
+        """Wake the thread that waits on this connection: for it the peer is gone. Any thread."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     # -- waiting ----------------------------------------------------------------------------
 
     def handshake(self, layer: Layer, timeout: float | None) -> None:

@@ -112,8 +112,16 @@ class Exchange:
         for attempt in self._awaited:
             if attempt in self._early:
                 return self._early.pop(attempt)
-        if send.timeout is not None:
-            self._timer = self.loop.call_later(send.timeout, lambda: self._timed_out(send))
+        keep, timeout = send.keep_after, send.timeout
+        if keep is not None and (timeout is None or keep < timeout):
+            slow = Reset(ResetReason.PER_TRY_TIMEOUT, attempt=send.attempt, still_running=True)
+            self._timer = self.loop.call_later(keep, lambda: self._timed_out(slow))
+        elif timeout is not None:
+            late = Reset(
+                ResetReason.PER_TRY_TIMEOUT if send.reset_reason_timeout else ResetReason.TIMEOUT,
+                attempt=send.attempt,
+            )
+            self._timer = self.loop.call_later(timeout, lambda: self._timed_out(late))
         return PENDING
 
     def _begin(self, attempt: Attempt) -> None:
@@ -133,13 +141,12 @@ class Exchange:
         self._awaited = ()
         self._resume(outcome)
 
-    def _timed_out(self, send: Send) -> None:
+    def _timed_out(self, reset: Reset) -> None:
         self._timer = None
         self._awaited = ()
-        reason = ResetReason.PER_TRY_TIMEOUT if send.reset_reason_timeout else ResetReason.TIMEOUT
-        if not send.keep:
+        if not reset.still_running:
             self._settle(())
-        self._resume(Reset(reason, attempt=send.attempt, still_running=send.keep))
+        self._resume(reset)
 
     def _settle(self, kept: tuple[Attempt, ...]) -> None:
         """Let go of every attempt that the flow no longer names."""
