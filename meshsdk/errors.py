@@ -7,7 +7,9 @@ MeshError
 ├── PeerError        the other side: its certificate or its protocol
 ├── SpiffeIdError    a text that is no SPIFFE ID; who read it knows whose fault that is
 ├── UsageError       the caller of this library
-└── NotReadyError    a first call waited for configuration until its deadline
+├── NotReadyError    a first call waited for configuration until its deadline
+└── AttemptError     an attempt brought no response: what an application's retry strategy is shown
+    └── AttemptTimeoutError
 """
 
 
@@ -73,3 +75,15 @@ class NotReadyError(MeshError):
         super().__init__(f"waited {seconds:.3g} s for {waited_for}, which has not arrived")
         self.waited_for = waited_for
         self.seconds = seconds
+
+
+class AttemptError(MeshError, ConnectionError):
+    """An attempt brought no response. `reason` in Envoy's words (`connection termination`)."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class AttemptTimeoutError(AttemptError, TimeoutError):
+    """An attempt ran out of its own time."""

@@ -23,7 +23,7 @@ from meshsdk.config.bootstrap import (
     Node,
     Server,
 )
-from meshsdk.config.extension import Extensions, Registry
+from meshsdk.config.extension import Extensions, PlacedFilter, Registry
 from meshsdk.config.yaml import load
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.plan_decider import PlanDecider
@@ -82,7 +82,13 @@ class Mesh:
         """Not for users: `connect` and `static` give the feed."""
         self.options = options
         self.extensions = Extensions(
-            http_filters=Registry("HTTP filter", (*HTTP_FILTERS, *options.http_filters)),
+            http_filters=Registry(
+                "HTTP filter",
+                (
+                    *HTTP_FILTERS,
+                    *(f for f in options.http_filters if not isinstance(f, PlacedFilter)),
+                ),
+            ),
             network_filters=Registry("network filter", NETWORK_FILTERS),
             lb_policies=Registry("load balancing policy", LB_POLICIES),
             unknown_fields=options.unknown_fields,
@@ -91,6 +97,7 @@ class Mesh:
             dns_domain=node.dns_domain,
             service_cluster=node.cluster,
             local_address=node.address or "127.0.0.1",
+            placed_filters=tuple(f for f in options.http_filters if isinstance(f, PlacedFilter)),
         )
         self._make_feed = feed
         self._identity = identity
@@ -104,7 +111,13 @@ class Mesh:
         self._starting = RLock()
         self._closed = False
         self.publisher = Publisher()
-        self.live = LiveState(options.clock, options.random, emit)
+        self.live = LiveState(
+            options.clock,
+            options.random,
+            emit,
+            retry=options.retry,
+            guards_writes=options.retry_needs_idempotency_key,
+        )
         self.contexts = TlsContexts(options.clock)
         self.tls = FeedTls(self.contexts, self._secrets)
         self.identity = IdentityKeeper(

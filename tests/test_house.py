@@ -205,7 +205,7 @@ PROMISED = {
     """,
     "config": """
         Extension Extensions Field HONOURED HttpFilterExtension LbPolicyExtension MessageTable
-        NetworkFilterExtension Override Reader Registry Status Table Use check honoured ignored
+        NetworkFilterExtension Override PlacedFilter Reader Registry Status Table Use check honoured ignored
         not_built refused
     """,
     "filters": "HTTP_FILTERS NETWORK_FILTERS",

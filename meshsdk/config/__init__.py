@@ -10,6 +10,7 @@ from meshsdk.config.extension import (
     LbPolicyExtension,
     NetworkFilterExtension,
     Override,
+    PlacedFilter,
     Registry,
     Status,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "MessageTable",
     "NetworkFilterExtension",
     "Override",
+    "PlacedFilter",
     "Reader",
     "Registry",
     "Status",

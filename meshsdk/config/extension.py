@@ -78,6 +78,18 @@ class HttpFilterExtension:
     status: Status = "alpha"
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedFilter:
+    """An HTTP filter of the application's own, in every connection manager of a direction."""
+
+    filter: HttpFilter
+    name: str
+    """How a route's `typed_per_filter_config` may switch it off (`FilterConfig.disabled`)."""
+    direction: Literal["outbound", "inbound", "both"] = "both"
+    before: str = ""
+    """The name of the filter that it comes before; where there is none, it is the router."""
+
+
 F = TypeVar("F")
 _MAX_STATES = 10_000
 """Live states of filters that are kept; a feed that never stops changing loses the oldest."""
@@ -127,6 +139,8 @@ class Extensions:
     """Our node's cluster: `source_cluster` of rate limit descriptors."""
     local_address: str = "127.0.0.1"
     """This machine's own address: what X-Forwarded-For tells of a caller on loopback."""
+    placed_filters: tuple[PlacedFilter, ...] = ()
+    """The application's own filters, in their order."""
     filter_states: FilterStates = field(default_factory=FilterStates, compare=False, repr=False)
     """Handed from plan to plan with the registries."""
 

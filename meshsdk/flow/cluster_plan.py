@@ -10,6 +10,7 @@ from meshsdk.clock import Clock, Random
 from meshsdk.lb_policies import LoadBalancer, build
 from meshsdk.lb_policies.policy import STEADY
 from meshsdk.resilience.breakers import Breakers
+from meshsdk.resilience.caller_retries import RetryStrategy
 from meshsdk.resilience.outlier import OutlierDetector
 from meshsdk.resources.cluster import Cluster, DiscoveryType
 from meshsdk.resources.load_assignment import LoadAssignment
@@ -107,6 +108,10 @@ class LiveState:
     clock: Clock
     random: Random
     emit: Emit = silent
+    retry: RetryStrategy | None = None
+    """The application's own word on retries."""
+    guards_writes: bool = False
+    """No POST or PATCH without an Idempotency-Key is ever sent twice."""
     clusters: dict[str, ClusterState] = field(default_factory=dict[str, ClusterState])
     compiling: Lock = field(default_factory=Lock)
     """Held while a cluster's balancer is made; calls that find one made never take it."""

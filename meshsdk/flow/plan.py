@@ -7,7 +7,7 @@ hands it from one plan to the next.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from meshsdk.config.extension import Extensions
+from meshsdk.config.extension import Extensions, PlacedFilter
 from meshsdk.filters.chain import InForce, effective
 from meshsdk.filters.router import Router
 from meshsdk.flow.chains import uses_source
@@ -18,11 +18,13 @@ from meshsdk.flow.cluster_plan import (
     cluster_plan,
     drop_idle,
 )
+from meshsdk.flow.placed import placed_in, with_placed
 from meshsdk.resilience.deadline import Duration, Timeouts
 from meshsdk.resources.address import is_ip
 from meshsdk.resources.cluster import Cluster
 from meshsdk.resources.filter_overrides import NO_OVERRIDES, Overrides
 from meshsdk.resources.hcm import HttpConnectionManager
+from meshsdk.resources.http_filters import NamedFilter
 from meshsdk.resources.listener import FilterChain, Listener
 from meshsdk.resources.name_table import NameTable
 from meshsdk.resources.route_configuration import RouteConfiguration
@@ -42,6 +44,8 @@ class HttpPlan:
     inline_routes: RouteTable | None
     router: Router
     """The terminal filter's own settings."""
+    named: tuple[NamedFilter, ...]
+    """What `filters` was made of."""
     bounds: dict[object, tuple[Timeouts, Duration]] = field(
         default_factory=dict[object, tuple[Timeouts, Duration]]
     )
@@ -60,7 +64,7 @@ class HttpPlan:
             if len(self._by_overrides) >= CACHED_CHOICES:
                 self._by_overrides.clear()
             # The mapping is kept too: its id stays taken while the entry lives.
-            known = (overrides, effective(self.hcm.http_filters, overrides))
+            known = (overrides, effective(self.named, overrides))
             self._by_overrides[id(overrides)] = known
         return known[1]
 
@@ -71,6 +75,8 @@ class ListenerPlan:
 
     listener: Listener
     by_source: bool
+    placed: tuple[PlacedFilter, ...] = ()
+    """The application's own filters."""
     chosen: dict[object, FilterChain | None] = field(
         default_factory=dict[object, FilterChain | None]
     )
@@ -81,13 +87,15 @@ class ListenerPlan:
         known = self.http.get(id(hcm))
         if known is None:
             routes = hcm.route_config
+            named = with_placed(hcm.http_filters, self.placed)
             known = HttpPlan(
                 hcm,
-                effective(hcm.http_filters, NO_OVERRIDES),
+                effective(named, NO_OVERRIDES),
                 None if routes is None else RouteTable(routes),
                 next(
                     (f.filter for f in hcm.http_filters if isinstance(f.filter, Router)), Router()
                 ),
+                named,
             )
             self.http[id(hcm)] = known
         return known
@@ -177,7 +185,7 @@ def compile_plan(
     Everything that can fail has failed before: parsers raise ConfigError, this does not.
     """
     by_name = {
-        name: _listener_plan(listener, previous)
+        name: _listener_plan(listener, extensions, previous)
         for name, listener in snapshot.listeners.items()
         if isinstance(listener, Listener)
     }
@@ -218,8 +226,11 @@ def _addresses(plans: Iterable[ListenerPlan]) -> dict[tuple[str, int], ListenerP
     return found
 
 
-def _listener_plan(listener: Listener, previous: Plan | None) -> ListenerPlan:
+def _listener_plan(
+    listener: Listener, extensions: Extensions, previous: Plan | None
+) -> ListenerPlan:
     before = None if previous is None else previous.by_name.get(listener.name)
     if before is not None and before.listener is listener:
         return before
-    return ListenerPlan(listener, uses_source(listener.filter_chains))
+    own = placed_in(listener, extensions.placed_filters)
+    return ListenerPlan(listener, uses_source(listener.filter_chains), own)

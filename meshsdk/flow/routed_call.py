@@ -12,6 +12,7 @@ from meshsdk.flow.plan import HttpPlan, Plan
 from meshsdk.lb_policies import PickContext
 from meshsdk.resilience import deadline
 from meshsdk.resilience.breakers import PriorityBreakers
+from meshsdk.resilience.caller_retries import is_unrepeatable
 from meshsdk.resilience.retry import Retry, RetryState, retry_state
 from meshsdk.resources.retry_policy import RetryPolicy
 from meshsdk.routing.action import Chosen
@@ -206,10 +207,13 @@ class Call:
 
     def backoff_after(self, outcome: Outcome) -> float | None:
         """Seconds until the next try; None: the outcome stands."""
-        policy = self.chosen.retry_policy
-        if policy is None and not self.original.headers.has_any(_ASKS_FOR_RETRIES):
-            return None
-        if _is_plain_success(outcome, policy):
+        policy, strategy = self.chosen.retry_policy, self.plan.live.retry
+        if strategy is None:
+            if policy is None and not self.original.headers.has_any(_ASKS_FOR_RETRIES):
+                return None
+            if _is_plain_success(outcome, policy):
+                return None
+        elif not strategy.judges_successes and _is_plain_success(outcome, policy):
             return None
         retries = self.retry_state()
         if retries is None:
@@ -225,12 +229,19 @@ class Call:
         """What decides on retries, told of the hosts tried so far; None: there are none."""
         if not self.context.body_replayable:
             return None
-        retries = self.retries
+        retries, live = self.retries, self.plan.live
         if retries is None:
+            if live.guards_writes and is_unrepeatable(self.original):
+                return None
             assert self.breakers is not None
-            clock, random = self.context.clock, self.context.random
             retries = retry_state(
-                self.chosen.retry_policy, self.original, self.breakers, clock, random
+                self.chosen.retry_policy,
+                self.original,
+                self.breakers,
+                self.context.clock,
+                self.context.random,
+                live.retry,
+                self.started,
             )
             if retries is None:
                 return None

@@ -13,6 +13,7 @@ from meshsdk.clock import Clock, Random
 from meshsdk.matching.headers import HeaderMatcher
 from meshsdk.resilience.backoff import interval, jittered_above, reset_interval
 from meshsdk.resilience.breakers import PriorityBreakers
+from meshsdk.resilience.caller_retries import Judged, RetryStrategy, Tried
 from meshsdk.resilience.priorities import PreviousPriorities
 from meshsdk.resources.error_matcher import as_request
 from meshsdk.resources.retry_policy import (
@@ -76,21 +77,23 @@ def retry_state(
     breakers: PriorityBreakers,
     clock: Clock,
     random: Random,
+    strategy: RetryStrategy | None = None,
+    started: float = 0.0,
 ) -> "RetryState | None":
     """The retry state of one call; None: nothing asks for retries.
 
     The request's `x-envoy-*` fields count: whoever must not be heard has lost them before
-    (routing/canonical.py).
+    (routing/canonical.py). `started`: when the call began, which only a strategy wants to know.
     """
     headers = request.headers
     by_header = "x-envoy-retry-on" in headers or "x-envoy-retry-grpc-on" in headers
     if policy is None:
-        if not by_header:
+        if not by_header and strategy is None:
             return None
         policy = RetryPolicy()
-    elif not policy.retry_on and not by_header:
+    elif not policy.retry_on and not by_header and strategy is None:
         return None
-    return RetryState(policy, request, breakers, clock, random)
+    return RetryState(policy, request, breakers, clock, random, strategy, started)
 
 
 class RetryState:
@@ -108,8 +111,12 @@ class RetryState:
         "_priorities",
         "_random",
         "_remaining",
+        "_request",
         "_request_started",
         "_retries",
+        "_started",
+        "_strategy",
+        "_waited",
     )
 
     def __init__(
@@ -119,15 +126,22 @@ class RetryState:
         breakers: PriorityBreakers,
         clock: Clock,
         random: Random,
+        strategy: RetryStrategy | None = None,
+        started: float = 0.0,
     ) -> None:
         self._policy = policy
+        self._request = request
+        self._strategy = strategy
+        self._started = started
+        self._waited = 0.0
         self._breakers = breakers
         self._clock = clock
         self._random = random
         self._conditions = _conditions(policy, request)
         self._codes = policy.retriable_status_codes + _codes_in(request)
         self._headers = _names_in(request)
-        self._remaining = _retries_in(request, policy.num_retries) if self._conditions else 0
+        is_open = bool(self._conditions) or strategy is not None
+        self._remaining = _retries_in(request, policy.num_retries) if is_open else 0
         self._retries = 0
         self._holds_retry = False
         self._request_started = False
@@ -135,11 +149,6 @@ class RetryState:
         self._priorities = (
             PreviousPriorities(policy.previous_priorities) if policy.previous_priorities else None
         )
-
-    @property
-    def enabled(self) -> bool:
-        """Whether any outcome could be retried: the request body must be kept then."""
-        return bool(self._conditions)
 
     @property
     def retries(self) -> int:
@@ -151,12 +160,37 @@ class RetryState:
         self._release()
         backoff: float | None = None
         if isinstance(outcome, Response):
-            if not self._wants_response(outcome):
-                return NO
-            backoff = reset_interval(self._policy, outcome.headers, self._clock.time())
-        elif not self._wants_reset(outcome):
+            is_wanted = self._wants_response(outcome)
+            if is_wanted:
+                backoff = reset_interval(self._policy, outcome.headers, self._clock.time())
+        elif outcome.body_started or outcome.reason in _FINAL:
             return NO
-        return self._grant(backoff)
+        else:
+            is_wanted = self._wants_reset(outcome)
+        if self._strategy is not None:
+            return self._asked(self._strategy, outcome, is_wanted, backoff)
+        return self._grant(backoff) if is_wanted else NO
+
+    def _asked(
+        self, strategy: RetryStrategy, outcome: Outcome, is_wanted: bool, backoff: float | None
+    ) -> Decision:
+        """What the application's own strategy makes of it."""
+        pause = self._pause(backoff, self._retries + 1)
+        route = Judged(is_wanted, not self._remaining, pause)
+        now = self._clock.monotonic()
+        number = len(self._attempted) or 1
+        tried = Tried(self._request, number, outcome, self._started, now, self._waited)
+        judged = strategy.judge(tried, route)
+        if not judged.is_wanted:
+            return NO
+        if judged.is_enough:
+            return LIMIT_EXCEEDED
+        self._remaining = max(self._remaining, 1)
+        granted = self._grant(backoff)
+        if not isinstance(granted, Retry):
+            return granted
+        self._waited += judged.pause
+        return Retry(judged.pause)
 
     def hedge(self) -> Decision:
         """Whether an attempt that takes long gets company: always, while there are retries left.
@@ -187,9 +221,13 @@ class RetryState:
             return OVERFLOW
         self._holds_retry = True
         self._retries += 1
+        return Retry(self._pause(backoff, self._retries))
+
+    def _pause(self, backoff: float | None, retry: int) -> float:
+        """Seconds before a retry; `backoff` is what the response asks for."""
         if backoff is not None:
-            return Retry(jittered_above(backoff, self._random))
-        return Retry(interval(self._policy, self._retries, self._random))
+            return jittered_above(backoff, self._random)
+        return interval(self._policy, retry, self._random)
 
     # -- what is retriable --------------------------------------------------------------------
 
@@ -220,8 +258,6 @@ class RetryState:
         return bool(matchers) and _any_matches(matchers, as_request(response))
 
     def _wants_reset(self, reset: Reset) -> bool:
-        if reset.body_started or reset.reason in _FINAL:
-            return False
         wanted = self._conditions
         self._request_started = self._request_started or reset.request_sent
         if reset.reason in _CONNECT_FAILURES and "connect-failure" in wanted:

@@ -5,7 +5,8 @@ from typing import Literal
 
 from meshsdk.call.address_map import AS_THEY_ARE, AddressMap
 from meshsdk.clock import Clock, Random, SystemClock, SystemRandom
-from meshsdk.config.extension import HttpFilterExtension
+from meshsdk.config.extension import HttpFilterExtension, PlacedFilter
+from meshsdk.resilience.caller_retries import RetryStrategy
 from meshsdk.telemetry import Emit
 from meshsdk.telemetry.log import log
 
@@ -20,8 +21,14 @@ class Options:
     """`envoy` switches off what meshsdk refuses although Envoy would take it."""
     unknown_fields: Literal["refuse", "warn"] = "refuse"
     """`warn`: for a control plane that is newer than this release."""
-    http_filters: tuple[HttpFilterExtension, ...] = ()
-    """Your own filters, found by the type URLs that they name."""
+    http_filters: tuple[HttpFilterExtension | PlacedFilter, ...] = ()
+    """Your own filters: an extension runs where the feed names its type URL, a `PlacedFilter` in
+    every connection manager of its direction."""
+    retry: RetryStrategy | None = None
+    """When to try again, how often and after how long, in place of what the feed says; see
+    `meshsdk.integrations.tenacity`. Circuit breakers, retry budget and deadline still hold."""
+    retry_needs_idempotency_key: bool = False
+    """Never retry a POST or PATCH that has no `Idempotency-Key`, whatever the feed says."""
     freeze_objects: bool = True
     """Call `gc.freeze` at the first start in a process: no pass of the garbage collector, nor the one
     at the end of a script, then walks the modules."""

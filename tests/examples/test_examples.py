@@ -81,6 +81,10 @@ def test_the_static_mesh_splits_its_calls() -> None:
     assert 160 <= counts["v1"] <= 198
 
 
+def test_a_filter_of_ones_own_runs_in_every_call() -> None:
+    assert output(run("own_filter.py")) == "1f3a\n503\n"
+
+
 @pytest.mark.slow
 def test_the_client_is_known_to_the_server_by_its_identity(tmp_path: Path) -> None:
     ca, port = FakeCa(shop.TRUST_DOMAIN), free_port()
