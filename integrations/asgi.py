@@ -125,7 +125,7 @@ class MeshMiddleware:
         except Exception:
             _LOG.exception(_CHECK_FAILED)
             return await refuse(scope, send, _FAILED)
-        exchange = _exchange(flow, scope, receive, send, is_last=age == "last")
+        exchange = _exchange(flow, scope, receive, send, found, is_last=age == "last")
         try:
             effect = next(flow)
             if not isinstance(effect, (CallApp, Deliver)):
@@ -235,9 +235,11 @@ def _exchange(
     scope: Scope,
     receive: AsgiReceive,
     send: AsgiSend,
+    found: Captured,
     *,
     is_last: bool,
 ) -> HttpExchange | WebsocketExchange:
     if scope["type"] == "http":
-        return HttpExchange(flow, receive, send, is_last=is_last)
+        alone = found.transport if scope["http_version"] == "1.1" else None
+        return HttpExchange(flow, receive, send, is_last=is_last, transport=alone)
     return WebsocketExchange(flow, receive, send, can_answer=can_deny(scope))

@@ -1,6 +1,9 @@
 """One HTTP request of an ASGI server."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from functools import partial
+from inspect import iscoroutine
+from types import coroutine
 from typing import Final, cast
 
 from meshsdk.call.effects import Deliver, Effect, Flow
@@ -17,9 +20,36 @@ from meshsdk.downstream.asgi_exchange import (
     settle,
 )
 from meshsdk.downstream.asgi_scope import AsgiApp, AsgiReceive, AsgiSend, Message, Scope
+from meshsdk.downstream.tls_transport import TlsTransport
 from meshsdk.flow.drive import complete
 
 _CLOSE: Final = (b"connection", b"close")
+
+
+@coroutine
+def in_steps(
+    running: Coroutine[object, object, None], transport: TlsTransport
+) -> Generator[object, object, None]:
+    """Await an application; what the server writes between two of its waits goes out in one go.
+
+    Head and body of most answers are then one record and one system call. Nothing is held back
+    while the application waits.
+    """
+    step: Callable[[], object] = partial(running.send, None)
+    while True:
+        transport.cork()
+        try:
+            asked = step()
+        except StopIteration:
+            return
+        finally:
+            transport.uncork()
+        try:
+            answer = yield asked
+        except BaseException as error:
+            step = partial(running.throw, error)
+        else:
+            step = partial(running.send, answer)
 
 
 class HttpExchange:
@@ -34,6 +64,7 @@ class HttpExchange:
         "_is_over",
         "_send",
         "_sent",
+        "_transport",
         "body",
     )
 
@@ -44,11 +75,14 @@ class HttpExchange:
         send: AsgiSend,
         *,
         is_last: bool = False,
+        transport: TlsTransport | None = None,
     ) -> None:
-        """`is_last`: the connection is to end with this response."""
+        """`is_last`: the connection is to end with this response. `transport`: of a connection that
+        carries one request at a time."""
         self._flow = flow
         self._send = send
         self._is_last = is_last
+        self._transport = transport
         self.body = Body(receive)
         self._sent = 0
         self._delivered = False
@@ -72,8 +106,12 @@ class HttpExchange:
 
     async def run(self, app: AsgiApp, scope: Scope) -> None:
         """Let the application answer; its exceptions pass through, once the flow knows of them."""
+        running = app(scope, self.body.receive, self.send)
         try:
-            await app(scope, self.body.receive, self.send)
+            if self._transport is not None and iscoroutine(running):
+                await in_steps(running, self._transport)
+            else:
+                await running
         except BaseException as error:
             self._break_off(error)
             raise

@@ -23,6 +23,7 @@ from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.address import address_of
 from meshsdk.downstream.server_context import MeshServerContext, SniffingObject
 from meshsdk.downstream.sniffing import Handover, Sniffing, SniffingServer
+from meshsdk.downstream.tls_transport import TlsTransport
 from meshsdk.downstream.uvicorn_protocol import keep_trailers_out, root_path
 from meshsdk.identity.tls_objects import Connected
 
@@ -46,6 +47,8 @@ class Captured:
     root_path: str = ""
     """What the server puts in front of each path: no part of what came on the wire."""
     tls: ssl.SSLObject | None = None
+    transport: TlsTransport | None = None
+    """Where what is written for one request can be sent in one go."""
     retires: float = math.inf
     """Monotonic time from which no further request is invited."""
     expires: float = math.inf
@@ -155,7 +158,11 @@ class _Factory:
         protocol = self.factory()
         transport = handover.transport
         connection = Captured(
-            handover.connection, handover.client, handover.server, tls=handover.tls
+            handover.connection,
+            handover.client,
+            handover.server,
+            tls=handover.tls,
+            transport=transport if isinstance(transport, TlsTransport) else None,
         )
         _set_ends(connection, self.acceptor.clock)
         try:

@@ -13,55 +13,10 @@ from meshsdk.call.connection import Connection
 from meshsdk.downstream.acceptor import Acceptor, Judged, established
 from meshsdk.downstream.address import address_of
 from meshsdk.downstream.decision import Close, Passthrough, Plaintext, Tls
+from meshsdk.downstream.tls_transport import TlsTransport, feed
 
 _LOG = logging.getLogger("meshsdk.downstream")
 _NO_OWN_TLS: Final = "TLS that is the application's own, but its server has none"
-
-
-class ReplayingContext:
-    """For one connection: a TLS context that is given again what was read to look at it.
-
-    It passes for an SSLContext by `__class__`. A real one costs 200 us and some 20 KiB for each
-    connection, and one for all cannot tell connections apart: uvloop calls `wrap_bio` later, in
-    another Context.
-    """
-
-    def __init__(self, context: ssl.SSLContext, held: "Callable[[], bytes]") -> None:
-        self._context = context
-        self._held = held
-
-    @property  # type: ignore[misc]  # read-only here, since nobody may change it
-    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return ssl.SSLContext
-
-    def wrap_bio(
-        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **options: object
-    ) -> ssl.SSLObject:
-        """As `ssl.SSLContext.wrap_bio`, for a server."""
-        incoming.write(self._held())
-        return self._context.wrap_bio(incoming, outgoing, server_side=True)
-
-    def __getattr__(self, name: str) -> object:
-        value: object = getattr(self._context, name)
-        return value
-
-
-class _Early(asyncio.Protocol):
-    """Keeps what a TLS transport delivers before anybody has the transport."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.is_at_end = False
-        self.is_lost = False
-
-    def data_received(self, data: bytes) -> None:
-        self.data += data
-
-    def eof_received(self) -> None:
-        self.is_at_end = True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.is_lost = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,18 +30,13 @@ class Handover:
     tls: ssl.SSLObject | None
     data: bytes
     """What came before."""
-    is_at_end: bool = False
 
     def deliver(self, protocol: asyncio.BaseProtocol) -> None:
         """Make it the server's own."""
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
         if self.data:
-            _feed(protocol, self.data)
-        if self.is_at_end:
-            eof_received = getattr(protocol, "eof_received", None)
-            if eof_received is None or not eof_received():
-                self.transport.close()
+            feed(protocol, self.data)
 
 
 HandOver: TypeAlias = Callable[[Handover], None]
@@ -109,7 +59,7 @@ class Sniffing(asyncio.Protocol):
         self._app_tls = app_tls
         self._waiting = waiting
         self._data = b""
-        self._handshake: asyncio.Task[None] | None = None
+        self._tls: TlsTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -124,8 +74,6 @@ class Sniffing(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        if self._handshake is not None:
-            return
         judged = self._acceptor.judge(self._data, self._local, self._peer)
         if judged is not None:
             self._act(judged)
@@ -148,42 +96,24 @@ class Sniffing(asyncio.Protocol):
                 self.abort()
 
     def _secure(self, connection: Connection, context: ssl.SSLContext) -> None:
-        self._timer.cancel()  # the handshake has the rest of the time
-        self._handshake = self._loop.create_task(self._run_handshake(connection, context))
+        """The handshake: it has the rest of the time."""
+        self._connection = connection
+        self._tls = TlsTransport(self._loop, self._transport, context, self._opened, self._failed)
+        self._transport.set_protocol(self._tls)
+        self._tls.data_received(self._data)
 
-    async def _run_handshake(self, connection: Connection, context: ssl.SSLContext) -> None:
-        early = _Early()
+    def _failed(self, error: Exception) -> None:
+        self._done()
+        _LOG.debug("handshake on port %d failed: %s", self._local.port, error)
+
+    def _opened(self, transport: TlsTransport) -> None:
+        self._done()
+        connection = established(self._connection, transport.tls)
         try:
-            secured = await self._loop.start_tls(
-                self._transport,
-                early,
-                cast("ssl.SSLContext", ReplayingContext(context, lambda: self._data)),
-                server_side=True,
-                ssl_handshake_timeout=max(self._deadline - self._loop.time(), 0.001),
-            )
-        except (OSError, asyncio.CancelledError) as error:
-            _LOG.debug("handshake on port %d failed: %s", self._local.port, error)
-            self._transport.abort()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            return
-        except Exception:
-            _LOG.exception("handshake on port %d failed", self._local.port)
-            self._transport.abort()
-            return
-        finally:
-            self._done()
-        if secured is None or early.is_lost or secured.is_closing():  # asyncio: None, if lost
-            return
-        tls = cast("ssl.SSLObject", secured.get_extra_info("ssl_object"))
-        handover = self._handover(
-            secured, established(connection, tls), early.data, tls, early.is_at_end
-        )
-        try:
-            self._hand_over(handover)
+            self._hand_over(self._handover(transport, connection, b"", transport.tls))
         except Exception:
             _LOG.exception("a server's protocol failed at its first bytes")
-            secured.abort()
+            transport.abort()
 
     def _handover(
         self,
@@ -191,9 +121,8 @@ class Sniffing(asyncio.Protocol):
         connection: Connection,
         data: bytes,
         tls: ssl.SSLObject | None = None,
-        is_at_end: bool = False,
     ) -> Handover:
-        return Handover(transport, connection, self._client, self._server, tls, data, is_at_end)
+        return Handover(transport, connection, self._client, self._server, tls, data)
 
     def _too_slow(self) -> None:
         _LOG.debug("no first bytes on port %d in time", self._local.port)
@@ -203,8 +132,6 @@ class Sniffing(asyncio.Protocol):
         """End it now; nothing of it has reached a server."""
         self._done()
         self._transport.abort()
-        if self._handshake is not None:
-            self._handshake.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._done()
@@ -256,16 +183,3 @@ class SniffingServer(asyncio.AbstractServer):
 def _names(name: object) -> tuple[str, int] | None:
     address = address_of(name)
     return None if address is UNKNOWN else (address.host, address.port)
-
-
-def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
-    if not isinstance(protocol, asyncio.BufferedProtocol):
-        cast("asyncio.Protocol", protocol).data_received(data)
-        return
-    left = memoryview(data)
-    while left:
-        buffer = memoryview(protocol.get_buffer(len(left))).cast("B")
-        count = min(len(buffer), len(left))
-        buffer[:count] = left[:count]
-        protocol.buffer_updated(count)
-        left = left[count:]

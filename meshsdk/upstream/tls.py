@@ -6,14 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from meshsdk.call.endpoint import Host
+from meshsdk.identity.session import TlsSession
 from meshsdk.resources.cluster import Cluster
 from meshsdk.resources.tls import UpstreamTls
-
-_RECORD = 16384
-"""Octets: the most that one TLS record carries."""
-# Only after `is_open`, when the peer was verified: MeshSSLObject's own check would run once more.
-_read = ssl.SSLObject.read
-_write = ssl.SSLObject.write
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,22 +93,18 @@ class Layer(Protocol):
         ...
 
 
-class Tls:
-    """One TLS session over memory BIOs."""
+class Tls(TlsSession):
+    """One TLS session to an upstream."""
 
-    __slots__ = ("_in", "_not_after", "_out", "is_open", "object", "peer_closed")
+    __slots__ = ("_not_after",)
 
     def __init__(self, context: ClientContext) -> None:
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._not_after = context.not_after
-        self.is_open = False
-        self.peer_closed = False
-        wrap = context.ssl_context.wrap_bio
         try:
-            self.object = wrap(self._in, self._out, server_hostname=context.server_hostname)
+            super().__init__(context.ssl_context, server_hostname=context.server_hostname)
         except UnicodeError:
             # A label over 63 octets cannot be SNI in Python; the peer is verified all the same.
-            self.object = wrap(self._in, self._out, server_hostname=None)
+            super().__init__(context.ssl_context)
 
     @property
     def expires(self) -> float:
@@ -125,54 +116,6 @@ class Tls:
     def objects(self) -> tuple[ssl.SSLObject, ...]:
         """As `Layer.objects`."""
         return (self.object,)
-
-    def start(self) -> None:
-        """As `Layer.start`."""
-        self._handshake()
-
-    def _handshake(self) -> None:
-        try:
-            self.object.do_handshake()
-        except ssl.SSLWantReadError:
-            return
-        self.is_open = True
-
-    def receive(self, data: bytes) -> bytes:
-        """As `Layer.receive`."""
-        incoming, session = self._in, self.object
-        incoming.write(data)
-        if not self.is_open:
-            self._handshake()
-            if not self.is_open:
-                return b""
-        parts: list[bytes] = []
-        try:
-            # A read takes a whole record, so nothing stays inside the session.
-            while incoming.pending:
-                plain = _read(session, _RECORD)
-                if not plain:
-                    self.peer_closed = True
-                    break
-                parts.append(plain)
-        except ssl.SSLWantReadError:
-            pass  # half a record, or one that carries no data (a session ticket)
-        except ssl.SSLZeroReturnError:
-            self.peer_closed = True
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def send(self, data: bytes) -> bytes:
-        """As `Layer.send`."""
-        if not self.is_open:
-            raise ssl.SSLError("the handshake is not over")
-        sent = _write(self.object, data)
-        while sent < len(data):
-            data = data[sent:]
-            sent = _write(self.object, data)
-        return self._out.read()
-
-    def outgoing(self) -> bytes:
-        """As `Layer.outgoing`."""
-        return self._out.read() if self._out.pending else b""
 
 
 class TlsOverTls:
