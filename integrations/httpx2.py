@@ -7,6 +7,7 @@ from functools import partial
 import httpx2
 
 from meshsdk.integrations.httpx_api import (
+    Answer,
     AsyncAdapter,
     Cert,
     Errors,
@@ -58,10 +59,12 @@ class MeshTransport(httpx2.BaseTransport):
         whole = b"".join(stream) if type(stream) is httpx2.ByteStream else None
         answer = self._adapter.call(request, whole)
         body = answer.body
+        if body is None:
+            return _WholeResponse(answer)
         return httpx2.Response(
             answer.status,
             headers=answer.headers,
-            stream=httpx2.ByteStream(answer.content or b"") if body is None else _Stream(body),
+            stream=_Stream(body),
             extensions=answer.extensions,
         )
 
@@ -91,16 +94,55 @@ class AsyncMeshTransport(httpx2.AsyncBaseTransport):
         whole = b"".join(stream) if type(stream) is httpx2.ByteStream else None
         answer = await self._adapter.call(request, whole)
         body = answer.body
+        if body is None:
+            return _WholeResponse(answer)
         return httpx2.Response(
             answer.status,
             headers=answer.headers,
-            stream=httpx2.ByteStream(answer.content or b"") if body is None else _AsyncStream(body),
+            stream=_AsyncStream(body),
             extensions=answer.extensions,
         )
 
     async def aclose(self) -> None:
         """As `MeshTransport.close`, for the running event loop."""
         self._adapter.close()
+
+
+class _WholeResponse(httpx2.Response):
+    """A response whose body is here already: reading it needs no detour over iterators."""
+
+    def __init__(self, answer: Answer[SyncBody] | Answer[AsyncBody]) -> None:
+        data = answer.content or b""
+        super().__init__(
+            answer.status,
+            headers=answer.headers,
+            stream=httpx2.ByteStream(data),
+            extensions=answer.extensions,
+        )
+        self._whole = None if "content-encoding" in self.headers else data
+
+    def read(self) -> bytes:
+        """As `httpx2.Response.read`."""
+        data = self._whole
+        if data is None or self.is_stream_consumed or self.is_closed:
+            return super().read()
+        self._take(data)
+        self.close()
+        return data
+
+    async def aread(self) -> bytes:
+        """As `httpx2.Response.aread`."""
+        data = self._whole
+        if data is None or self.is_stream_consumed or self.is_closed:
+            return await super().aread()
+        self._take(data)
+        await self.aclose()
+        return data
+
+    def _take(self, data: bytes) -> None:
+        self._content = data
+        self._num_bytes_downloaded = len(data)
+        self.is_stream_consumed = True
 
 
 class _Stream(httpx2.SyncByteStream):

@@ -4,6 +4,7 @@ A test is a coroutine over `AnyClient`. In the blocking colour nothing in it eve
 """
 
 import asyncio
+import pickle
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
@@ -65,6 +66,8 @@ class Seen:
     version: object = None
     reason: object = None
     error: str = ""
+    state: object = None
+    """What a response says of its own reading."""
 
     @classmethod
     def of(cls, response: httpx.Response, body: bytes) -> "Seen":
@@ -75,7 +78,18 @@ class Seen:
             body,
             extensions.get("http_version"),
             extensions.get("reason_phrase"),
+            state=_state(response),
         )
+
+
+def _state(response: httpx.Response) -> tuple[object, ...]:
+    return (
+        response.is_closed,
+        response.is_stream_consumed,
+        response.num_bytes_downloaded,
+        response.is_closed and response.elapsed.total_seconds() > 0.0,
+        pickle.loads(pickle.dumps(response)).content if response.is_closed else b"",
+    )
 
 
 class AnyClient:
