@@ -29,7 +29,12 @@ def request_of(scope: Scope, captured: Captured) -> Request:
     raw = list(cast("Iterable[RawPair]", scope["headers"]))
     names = [pair[0] for pair in raw]
     together = b"\n".join(names)
-    if together != together.lower() or b"client" in together or not _are_tuples(raw):
+    if (
+        together != together.lower()
+        or b"client" in together
+        # Some servers give lists, which they could change.
+        or (raw and type(raw[0]) is not tuple)
+    ):
         raw, names = _without_claims(raw)
     if b"connection" in names:
         at = names.index(b"connection")
@@ -59,11 +64,6 @@ def request_of(scope: Scope, captured: Captured) -> Request:
         "h2" if is_h2 else "http1",
         has_body,
     )
-
-
-def _are_tuples(raw: list[RawPair]) -> bool:
-    """Whether a server's pairs can be kept: some give lists, which it could change."""
-    return not raw or type(raw[0]) is tuple
 
 
 def _without_claims(raw: list[RawPair]) -> tuple[list[RawPair], list[bytes]]:

@@ -65,12 +65,28 @@ _ONLY_OF_THE_CONNECTION: Final = ("keep-alive", "close")
 
 def checked_fields(request: Request, options: HcmOptions) -> Request | LocalReply:
     """The request with blanks around values gone, unless its fields must be refused."""
-    values = "|".join([value for _, value in request.headers.pairs])
+    headers = request.headers
+    pairs = headers.pairs
+    values = "|".join([value for _, value in pairs])
     if not values.isprintable() or _has_blanks(values):
-        if any(refusals.has_control(value) for _, value in request.headers):
+        if any(refusals.has_control(value) for _, value in pairs):
             return refusals.BAD_REQUEST
-        request = request.with_headers(_trimmed(request.headers))
-    return _refuse_size(request, len(values), options) or request
+        headers = _trimmed(headers)
+        request = request.with_headers(headers)
+    if "content-length" in headers and not _is_length(headers):
+        return refusals.BAD_REQUEST
+    # Host counts too, as it does in Envoy's map.
+    if len(pairs) >= options.max_headers_count:
+        return refusals.TOO_LARGE
+    limit = options.max_request_headers_kb * 1024
+    if len(values) + len(request.path) > limit // 2:
+        total = len(request.path) + sum(len(name) + len(value) for name, value in headers)
+        if total > limit:
+            return refusals.TOO_LARGE
+    action = options.headers_with_underscores_action
+    if action is Underscores.REJECT_REQUEST and any("_" in name for name in headers.names()):
+        return refusals.BAD_REQUEST
+    return request
 
 
 def _has_blanks(values: str) -> bool:
@@ -81,25 +97,6 @@ def _has_blanks(values: str) -> bool:
 def _trimmed(headers: Headers) -> Headers:
     """Values without the blanks around them, which are no part of a value (RFC 9110, 5.5)."""
     return Headers((name, value.strip(" \t")) for name, value in headers.pairs)
-
-
-def _refuse_size(request: Request, size: int, options: HcmOptions) -> LocalReply | None:
-    """Limits; `size` is about that of all values."""
-    headers = request.headers
-    if "content-length" in headers and not _is_length(headers):
-        return refusals.BAD_REQUEST
-    # Host counts too, as it does in Envoy's map.
-    if len(headers) >= options.max_headers_count:
-        return refusals.TOO_LARGE
-    limit = options.max_request_headers_kb * 1024
-    if size + len(request.path) > limit // 2:
-        total = len(request.path) + sum(len(name) + len(value) for name, value in headers)
-        if total > limit:
-            return refusals.TOO_LARGE
-    action = options.headers_with_underscores_action
-    if action is Underscores.REJECT_REQUEST and any("_" in name for name in headers.names()):
-        return refusals.BAD_REQUEST
-    return None
 
 
 def _is_length(headers: Headers) -> bool:
