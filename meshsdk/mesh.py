@@ -57,6 +57,7 @@ from meshsdk.runtime.static_feed import StaticFeed
 from meshsdk.runtime.tls import FeedTls
 from meshsdk.telemetry.log import guarded
 from meshsdk.upstream.aio import AsyncUpstream
+from meshsdk.upstream.endpoint_transports import EndpointTransports
 from meshsdk.upstream.feed_contexts import FeedContexts
 from meshsdk.upstream.sync import SyncUpstream
 
@@ -129,6 +130,10 @@ class Mesh:
         client_contexts = FeedContexts(self.tls)
         self.sync_upstream = SyncUpstream(client_contexts, options.addresses, options.clock)
         self.async_upstream = AsyncUpstream(client_contexts, options.addresses, options.clock)
+        self.endpoint_transports = EndpointTransports(
+            client_contexts, options.addresses, options.clock
+        )
+        """Where gRPC channels dial."""
         self.server_connections = Acceptor(
             PlanDecider(self._plan, lambda: self.tls), local=self._as_fed, clock=options.clock
         )
@@ -229,6 +234,7 @@ class Mesh:
             self.identity.close()
         self.sync_upstream.close()
         self.async_upstream.close()
+        self.endpoint_transports.close()
 
     def __enter__(self) -> "Mesh":
         self.start()

@@ -2,7 +2,7 @@
 
 import os
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar, cast
 
 from meshsdk.call.message import Reset, ResetReason
@@ -101,19 +101,27 @@ def _connect(ask: Ask[C]) -> Steps[C, tuple[C, bool] | Reset]:
         if left is not None and waited >= left:
             return ask.reset(ask.timeout_reason, request_sent=False, error=error)
         return ask.reset(ResetReason.CONNECT_TIMEOUT, request_sent=False, error=error)
-    except ssl.SSLError as error:
-        detail = (
-            f"TLS error: {error.reason or error}" if type(error) is ssl.SSLError else str(error)
-        )
-        return ask.reset(ResetReason.TLS_FAILURE, detail, request_sent=False, error=error)
-    except OSError as error:
-        detail = f"delayed connect error: {_said(error)}"
-        return ask.reset(ResetReason.CONNECT_FAILURE, detail, request_sent=False, error=error)
-    except MeshError as error:
-        return ask.reset(ResetReason.TLS_FAILURE, str(error), request_sent=False, error=error)
+    except (OSError, MeshError) as error:
+        return replace(reason_of(error), attempt=ask.attempt)
     finally:
         if not is_open:
             pool.count_out()
+
+
+def reason_of(error: OSError | MeshError) -> Reset:
+    """Why a connection was not made."""
+    match error:
+        case ssl.SSLError():
+            reason = ResetReason.TLS_FAILURE
+            is_plain = type(error) is ssl.SSLError
+            detail = f"TLS error: {error.reason or error}" if is_plain else str(error)
+        case TimeoutError():
+            reason, detail = ResetReason.CONNECT_TIMEOUT, ""
+        case MeshError():
+            reason, detail = ResetReason.TLS_FAILURE, str(error)
+        case _:
+            reason, detail = ResetReason.CONNECT_FAILURE, f"delayed connect error: {_said(error)}"
+    return Reset(reason, detail, request_sent=False, error=error)
 
 
 def _said(error: BaseException) -> str:
