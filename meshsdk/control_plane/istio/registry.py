@@ -1,0 +1,135 @@
+"""The registry: every service and workload that the documents name, and who may see them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from meshsdk.control_plane.istio.proxies import Proxy
+from meshsdk.control_plane.istio.services import Endpoint, Service, ServicePort
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A port of a service that a workload serves: what an inbound chain is for."""
+
+    service: Service
+    port: ServicePort
+    endpoint: Endpoint
+
+    @property
+    def target_port(self) -> int:
+        """The workload's own port."""
+        return self.endpoint.ports[self.port.number]
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Services, oldest first."""
+
+    services: tuple[Service, ...] = ()
+    workloads: Mapping[tuple[str, str], Endpoint] = field(
+        default_factory=dict[tuple[str, str], Endpoint]
+    )
+    """(namespace, name) of a WorkloadEntry or pod, also of those that no service selects."""
+
+    def services_for(self, proxy: Proxy) -> tuple[Service, ...]:
+        """The services that `exportTo` lets a node's namespace see, oldest first. One host name
+        may be there twice: the first counts, one of Kubernetes before others (see `by_host`)."""
+        return self._visible(proxy.namespace)
+
+    def _visible(self, namespace: str) -> tuple[Service, ...]:
+        found = self._by_namespace.get(namespace)
+        if found is None:
+            found = tuple(each for each in self.services if each.is_visible_in(namespace))
+            self._by_namespace[namespace] = found
+        return found
+
+    @cached_property
+    def _by_namespace(self) -> dict[str, tuple[Service, ...]]:
+        return {}
+
+    @cached_property
+    def namespaces_of(self) -> Mapping[str, frozenset[str]]:
+        """Host name to the namespaces that have a service of it."""
+        found: dict[str, set[str]] = {}
+        for service in self.services:
+            found.setdefault(service.hostname, set()).add(service.namespace)
+        return {host: frozenset(names) for host, names in found.items()}
+
+    @cached_property
+    def _by_address(self) -> Mapping[tuple[str, str], list[tuple[Service, Endpoint]]]:
+        """(namespace, address) to the services that have an endpoint there."""
+        found: dict[tuple[str, str], list[tuple[Service, Endpoint]]] = {}
+        for service in self.services:
+            for endpoint in service.endpoints:
+                found.setdefault((service.namespace, endpoint.address), []).append(
+                    (service, endpoint)
+                )
+        return found
+
+    def known(self, proxy: Proxy) -> Proxy:
+        """The node with the labels, locality and account that the registry has of its workload."""
+        endpoint = self.workload_of(proxy)
+        if endpoint is None:
+            return proxy
+        return replace(
+            proxy,
+            labels=endpoint.labels,
+            locality=endpoint.locality or proxy.locality,
+            service_account=endpoint.service_account or proxy.service_account,
+        )
+
+    def workload_of(self, proxy: Proxy) -> Endpoint | None:
+        """The workload that a node is: by its name and namespace; by IP only where exactly one
+        workload of its namespace has it."""
+        found = self.workloads.get((proxy.namespace, proxy.name))
+        if found is not None:
+            return found
+        every = [
+            each
+            for (namespace, _), each in self.workloads.items()
+            if namespace == proxy.namespace and each.address in proxy.addresses
+        ]
+        if len(every) == 1:
+            return every[0]
+        inline = [
+            endpoint
+            for address in proxy.addresses
+            for _, endpoint in self._by_address.get((proxy.namespace, address), ())
+            if endpoint.is_inline
+        ]
+        return inline[0] if not every and inline else None
+
+    def targets_of(self, proxy: Proxy) -> tuple[Target, ...]:
+        """The service ports that a node serves, in the order of services."""
+        workload = self.workload_of(proxy)
+        found: list[Target] = []
+        for address in proxy.addresses:
+            for service, endpoint in self._by_address.get((proxy.namespace, address), ()):
+                is_other = (
+                    workload is not None
+                    and not endpoint.is_inline
+                    and (endpoint.namespace, endpoint.name) != (workload.namespace, workload.name)
+                )
+                if is_other:
+                    continue
+                found += (
+                    Target(service, port, endpoint)
+                    for port in service.ports
+                    if port.number in endpoint.ports
+                )
+        return tuple(found)
+
+
+def by_host(services: Iterable[Service]) -> dict[str, Service]:
+    """One service a host name: the oldest, but one of Kubernetes before one that is not, so that
+    nobody takes a Kubernetes service's name. Source: istiod, DefaultSidecarScopeForNamespace."""
+    found: dict[str, Service] = {}
+    for service in services:
+        before = found.get(service.hostname)
+        is_better = before is not None and (
+            before.registry != "Kubernetes" and service.registry == "Kubernetes"
+        )
+        if before is None or is_better:
+            found[service.hostname] = service
+    return found
