@@ -3,28 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from meshsdk.control_plane.istio.authn import KeySets
-from meshsdk.control_plane.istio.loader import Loaded
-from meshsdk.control_plane.istio.registry import Registry
-from meshsdk.control_plane.istio.services import Service
 from meshsdk.control_plane.shapes.tls import Json
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """All that a translation reads: the same for every node."""
-
-    loaded: Loaded
-    registry: Registry
-    key_sets: KeySets
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """What one node may call: all that is visible to it, narrowed by its Sidecar."""
-
-    services: tuple[Service, ...]
-    """Oldest first, one a host name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,49 @@
+"""What every translation reads, and what one node may call.
+
+The parts of a node's state, each a function of these nouns (`translate` puts them together):
+
+    sidecar.py     scope_of(config, proxy) -> Scope
+    outbound.py    outbound_listeners(config, proxy, scope) -> dict[str, Json]
+                   outbound_routes(config, proxy, scope, names) -> dict[str, Json]
+    clusters.py    outbound_clusters(config, proxy, scope) -> dict[str, Json]
+    endpoints.py   load_assignments(config, proxy, scope, names) -> dict[str, Json]
+    inbound.py     inbound_listener(config, proxy) and inbound_clusters(config, proxy)
+    names.py       name_table(config, proxy, scope) -> Json
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from meshsdk.control_plane.istio.authn import KeySets
+from meshsdk.control_plane.istio.loader import Loaded
+from meshsdk.control_plane.istio.mesh_config import MeshConfig
+from meshsdk.control_plane.istio.registry import Registry, by_host
+from meshsdk.control_plane.istio.services import Service
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that a translation reads: the same for every node."""
+
+    loaded: Loaded
+    registry: Registry
+    key_sets: KeySets
+    istio_version: str = "1.29"
+
+    @property
+    def mesh(self) -> MeshConfig:
+        """The mesh-wide settings."""
+        return self.loaded.mesh_config
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What one node may call: all that is visible to it, narrowed by its Sidecar."""
+
+    services: tuple[Service, ...]
+    """Oldest first."""
+
+    @cached_property
+    def by_host(self) -> dict[str, Service]:
+        """One service a host name."""
+        return by_host(self.services)
