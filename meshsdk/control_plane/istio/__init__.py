@@ -9,6 +9,7 @@ from meshsdk.control_plane.istio import (
     authorization_policy,
     peer_authentication,
     request_authentication,
+    virtual_service,
 )
 from meshsdk.control_plane.istio.documents import Kind
 
@@ -16,4 +17,5 @@ KINDS: Final[tuple[Kind, ...]] = (
     authorization_policy.KIND,
     peer_authentication.KIND,
     request_authentication.KIND,
+    virtual_service.KIND,
 )

@@ -8,7 +8,7 @@ from meshsdk.control_plane.shapes.tls import Json
 DEFAULT_RETRY_ON: Final = (
     "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 )
-_PREVIOUS_HOSTS: Final = {
+PREVIOUS_HOSTS: Final[Json] = {
     "name": "envoy.retry_host_predicates.previous_hosts",
     "typed_config": {
         "@type": "type.googleapis.com/"
@@ -24,7 +24,7 @@ def retry_policy(
     policy: Json = {
         "host_selection_retry_max_attempts": "5",
         "num_retries": num_retries,
-        "retry_host_predicate": [_PREVIOUS_HOSTS],
+        "retry_host_predicate": [PREVIOUS_HOSTS],
         "retry_on": retry_on,
     }
     return policy | ({"per_try_timeout": per_try_timeout} if per_try_timeout else {})
