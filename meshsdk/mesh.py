@@ -63,6 +63,8 @@ from meshsdk.upstream.sync import SyncUpstream
 
 _FORK_TIMEOUT = 15.0
 """Seconds that a fork waits for a thread of ours to end."""
+_IDENTITY_PATIENCE = 0.5
+"""Seconds that the first plan waits for the first certificate."""
 _POLL = 1.0
 """Seconds after which a wait looks at both of its conditions again."""
 
@@ -180,7 +182,7 @@ class Mesh:
                 mesh.extensions,
                 mesh.publisher,
                 mesh.live,
-                on_snapshot=mesh.tls.forget,
+                on_snapshot=mesh._before_plan,
             )
 
         return cls(feed, identity, options, found.node)
@@ -342,6 +344,12 @@ class Mesh:
 
     def _as_fed(self, address: Address) -> Address:
         return self.options.addresses.local.get(address.port, address)
+
+    def _before_plan(self) -> None:
+        """The control plane may be faster than the CA: calls would find no certificate."""
+        if self.publisher.plan is None:
+            self.identity.arrived.wait(_IDENTITY_PATIENCE)
+        self.tls.forget()
 
     def _plan(self) -> Plan | None:
         return self.publisher.plan

@@ -222,7 +222,8 @@ def from_istio_environment(env: Mapping[str, str]) -> Bootstrap | None:
         servers=(Server(target, Credentials(tls=False) if plaintext else xds),),
         node=node,
         files=_istio_files(env),
-        ca=Server(env.get("CA_ADDR", target), ca),
+        # On the plaintext port there is no CA (FEED.md 2.2).
+        ca=None if plaintext and "CA_ADDR" not in env else Server(env.get("CA_ADDR", target), ca),
     )
 
 

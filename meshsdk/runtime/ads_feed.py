@@ -4,25 +4,25 @@ import logging
 import queue
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import grpc
 
 from meshsdk import __version__
 from meshsdk.clock import Clock
-from meshsdk.config.bootstrap import Bootstrap, Credentials, Server
+from meshsdk.config.bootstrap import Bootstrap, Server
 from meshsdk.config.extension import Extensions
-from meshsdk.errors import ConfigError, MeshError
+from meshsdk.errors import MeshError
 from meshsdk.flow.cluster_plan import LiveState
 from meshsdk.flow.plan import compile_plan
+from meshsdk.runtime.credentials import call_metadata, channel_tls
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.runtime.sleeping import give_way
 from meshsdk.telemetry import PlanPublished, StreamChanged
 from meshsdk.wire.ads_stream import AdsStream, AdsTransport
-from meshsdk.wire.channel import ChannelTls, open_channel
+from meshsdk.wire.channel import open_channel
 from meshsdk.xds.client import Receiving, Update, XdsClient
 from meshsdk.xds.messages import DiscoveryResponse, StreamEnded, StreamEvent, Variant
 
@@ -69,8 +69,8 @@ class _Connection:
         self.number = number
         self._others = weakref.WeakSet(threading.enumerate())
         credentials = server.credentials
-        self._channel: grpc.Channel = open_channel(server.target, _tls(credentials))
-        transport = AdsTransport(self._channel, variant, node, lambda: _metadata(credentials))
+        self._channel: grpc.Channel = open_channel(server.target, channel_tls(credentials))
+        transport = AdsTransport(self._channel, variant, node, lambda: call_metadata(credentials))
         try:
             self.stream: AdsStream = transport.open()
         except BaseException:
@@ -290,29 +290,3 @@ def _run_politely(receiving: Receiving) -> Update:
             update: Update = done.value
             return update
         give_way()
-
-
-def _tls(credentials: Credentials) -> ChannelTls | None:
-    if not credentials.tls:
-        return None
-    return ChannelTls(
-        roots=_read(credentials.root_file),
-        private_key=_read(credentials.key_file),
-        certificate_chain=_read(credentials.certificate_file),
-        server_name=credentials.server_name,
-    )
-
-
-def _read(path: str) -> bytes | None:
-    return Path(path).read_bytes() if path else None
-
-
-def _metadata(credentials: Credentials) -> Iterable[tuple[str, str]]:
-    pairs = list(credentials.metadata)
-    if credentials.token_file:
-        try:
-            token = Path(credentials.token_file).read_text(encoding="utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise ConfigError(credentials.token_file, f"expected a token: {error}") from error
-        pairs.append(("authorization", f"Bearer {token}"))
-    return pairs

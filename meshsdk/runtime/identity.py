@@ -15,6 +15,11 @@ class IdentitySource(Protocol):
     """Where SVIDs and bundles come from. `poll` may read files; it runs on the keeper's thread."""
 
     @property
+    def blocks(self) -> bool:
+        """Whether `poll` waits for a network: then the first one, too, runs on the thread."""
+        ...
+
+    @property
     def interval(self) -> float:
         """Seconds between polls."""
         ...
@@ -43,10 +48,11 @@ class IdentityKeeper:
             self.arrived.set()
 
     def start(self) -> None:
-        """Poll once at once, then on a daemon thread."""
+        """Poll once at once, then on a daemon thread; only there where a poll waits."""
         if self._source is None or self._thread is not None:
             return
-        self.refresh()
+        if not self._source.blocks:
+            self.refresh()
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(self._stop,), name="meshsdk-identity", daemon=True
@@ -73,6 +79,8 @@ class IdentityKeeper:
 
     def _run(self, stop: threading.Event) -> None:
         assert self._source is not None
+        if self._source.blocks:
+            self.refresh()
         while not stop.wait(self._source.interval):
             self.refresh()
 

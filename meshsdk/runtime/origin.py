@@ -15,11 +15,12 @@ from meshsdk.identity.sources.files import CredentialFiles, FilesSource
 from meshsdk.identity.sources.static import StaticSource
 from meshsdk.identity.x509_context import X509Context
 from meshsdk.runtime.identity import IdentitySource
+from meshsdk.runtime.istio_ca import IstioCa, istio_ca_of
 
 _GRPC_FILE = "GRPC_XDS_BOOTSTRAP"
 _GRPC_INLINE = "GRPC_XDS_BOOTSTRAP_CONFIG"
 
-Identity = IdentitySource | X509Context | CredentialFiles
+Identity = IdentitySource | X509Context | CredentialFiles | IstioCa
 
 
 def identity_source(identity: Identity | None, clock: Clock) -> IdentitySource | None:
@@ -29,6 +30,8 @@ def identity_source(identity: Identity | None, clock: Clock) -> IdentitySource |
             return StaticSource(identity, clock)
         case CredentialFiles():
             return FilesSource(identity, clock)
+        case IstioCa():
+            return identity.source(clock)
         case _:
             return identity
 
@@ -70,12 +73,13 @@ def bootstrap_from_environment() -> Bootstrap:
     return found
 
 
-def identity_of(bootstrap: Bootstrap) -> CredentialFiles | None:
-    """The certificate files of a bootstrap, or those that lie where Istio puts a workload's."""
+def identity_of(bootstrap: Bootstrap) -> CredentialFiles | IstioCa | None:
+    """The certificate files of a bootstrap, or those that lie where Istio puts a workload's, or a
+    certificate from the bootstrap's CA."""
     files = bootstrap.files
     if files is not None:
         return credential_files(files)
-    return CredentialFiles.near_workload()
+    return CredentialFiles.near_workload() or istio_ca_of(bootstrap)
 
 
 def credential_files(files: CertificateFiles) -> CredentialFiles:

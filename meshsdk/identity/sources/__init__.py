@@ -2,9 +2,10 @@
 
 from typing import Final
 
-from meshsdk.identity.sources import files, static
+from meshsdk.identity.sources import files, istio_ca, static
 
 SOURCES: Final = (
     files.FilesSource,
+    istio_ca.IstioCaSource,
     static.StaticSource,
 )

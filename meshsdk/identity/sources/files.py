@@ -67,6 +67,8 @@ class CredentialFiles:
 class FilesSource:
     """Watches credential files. The roots are one flat bundle, as Istio's root-cert.pem is."""
 
+    blocks = False
+
     def __init__(self, files: CredentialFiles, clock: Clock, *, interval: float = 1.0) -> None:
         self.interval = interval
         self._files = files

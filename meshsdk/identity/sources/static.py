@@ -11,6 +11,8 @@ _INTERVAL: Final = 30.0
 class StaticSource:
     """Material given by value; what can change is that it expires."""
 
+    blocks = False
+
     def __init__(self, context: X509Context, clock: Clock) -> None:
         self.interval = _INTERVAL
         self._status = NO_IDENTITY.received(context)
