@@ -9,6 +9,7 @@ from meshsdk.control_plane.istio import (
     authorization_policy,
     peer_authentication,
     request_authentication,
+    sidecar,
     virtual_service,
 )
 from meshsdk.control_plane.istio.documents import Kind
@@ -17,5 +18,6 @@ KINDS: Final[tuple[Kind, ...]] = (
     authorization_policy.KIND,
     peer_authentication.KIND,
     request_authentication.KIND,
+    sidecar.KIND,
     virtual_service.KIND,
 )

@@ -2,7 +2,7 @@
 
 The parts of a node's state, each a function of these nouns (`translate` puts them together):
 
-    sidecar.py     scope_of(config, proxy) -> Scope
+    scope.py       scope_of(config, proxy) -> Scope
     outbound.py    outbound_listeners(config, proxy, scope) -> dict[str, Json]
                    outbound_routes(config, proxy, scope, names) -> dict[str, Json]
     clusters.py    outbound_clusters(config, proxy, scope) -> dict[str, Json]
@@ -15,10 +15,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from meshsdk.control_plane.istio.authn import KeySets
+from meshsdk.control_plane.istio.delegates import with_delegates
+from meshsdk.control_plane.istio.egress import Egress
+from meshsdk.control_plane.istio.http_actions import Destination
 from meshsdk.control_plane.istio.loader import Loaded
 from meshsdk.control_plane.istio.mesh_config import MeshConfig
 from meshsdk.control_plane.istio.registry import Registry, by_host
 from meshsdk.control_plane.istio.services import Service
+from meshsdk.control_plane.istio.sidecar import OutboundMode, Sidecar
+from meshsdk.control_plane.istio.virtual_service import VirtualService
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,12 @@ class Config:
         """The mesh-wide settings."""
         return self.loaded.mesh_config
 
+    @cached_property
+    def virtual_services(self) -> tuple[VirtualService, ...]:
+        """Those with hosts, their delegates inside, oldest first."""
+        default = self.mesh.default_virtual_service_export_to
+        return with_delegates(self.loaded.all(VirtualService), default)
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -42,6 +53,13 @@ class Scope:
 
     services: tuple[Service, ...]
     """Oldest first."""
+    egress: tuple[Egress, ...] = ()
+    """What its listeners let through; the one without a port is the last."""
+    sidecar: Sidecar | None = None
+    """None where no document chooses the node."""
+    outbound_mode: OutboundMode = "ALLOW_ANY"
+    egress_proxy: Destination | None = None
+    """Where unknown hosts go instead of past the mesh."""
 
     @cached_property
     def by_host(self) -> dict[str, Service]:

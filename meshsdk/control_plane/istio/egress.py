@@ -1,0 +1,134 @@
+"""What one node may call, listener by listener. Source: istiod, SidecarScope."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from meshsdk.control_plane.istio.hostnames import is_wildcard, is_within, overlap
+from meshsdk.control_plane.istio.http_match import MESH
+from meshsdk.control_plane.istio.registry import by_host
+from meshsdk.control_plane.istio.services import Service
+from meshsdk.control_plane.istio.sidecar import EgressListener
+from meshsdk.control_plane.istio.virtual_service import VirtualService
+
+
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """One egress listener with all that it lets through."""
+
+    services: tuple[Service, ...]
+    """One a host name, oldest first; of a listener with a port, with that port alone."""
+    virtual_services: tuple[VirtualService, ...]
+    listener: EgressListener | None = None
+    """None where no Sidecar says it: everything."""
+
+
+def everything(services: Iterable[Service], rules: Iterable[VirtualService]) -> Egress:
+    """Without a Sidecar."""
+    of_mesh = tuple(rule for rule in rules if MESH in rule.gateways)
+    return Egress(tuple(by_host(services).values()), of_mesh)
+
+
+def egress_of(
+    listener: EgressListener,
+    services: Sequence[Service],
+    rules: Sequence[VirtualService],
+    namespace: str,
+) -> Egress:
+    """What one egress listener of a Sidecar of a namespace lets through."""
+    hosts = [(namespace if each == "." else each, host) for each, host in listener.hosts]
+    imported = [service for service in services if _imports(hosts, service)]
+    number = listener.port.number if listener.port is not None else 0
+    if number:
+        imported = list(_with_port(imported, number))
+    own = [service for service in imported if service.namespace == namespace]
+    kept = by_host([*own, *imported])
+    chosen = tuple(each for each in imported if kept[each.hostname] is each)
+    selected = tuple(rule for rule in rules if MESH in rule.gateways and _imports_rule(hosts, rule))
+    return Egress(chosen, selected, listener)
+
+
+def services_of(
+    egress: Iterable[Egress], visible: Sequence[Service], namespace: str
+) -> tuple[Service, ...]:
+    """All services of some listeners, and those that their VirtualServices send to."""
+    parts = tuple(egress)
+    found: dict[str, Service] = {}
+    for part in parts:
+        for service in part.services:
+            _add(found, service)
+    everywhere = sorted(visible, key=lambda each: (each.namespace != namespace, each.namespace))
+    by_name: dict[str, Service] = {}
+    for service in everywhere:
+        by_name.setdefault(service.hostname, service)
+    for part in parts:
+        for rule in part.virtual_services:
+            for host, ports in _destinations(rule, namespace).items():
+                target = by_name.get(host)
+                if target is not None:
+                    _add(found, target if 0 in ports else _narrowed(target, ports))
+    order = {id(service): i for i, service in enumerate(visible)}
+    names = {(each.hostname, each.namespace): order[id(each)] for each in visible}
+    return tuple(sorted(found.values(), key=lambda each: names[each.hostname, each.namespace]))
+
+
+def _add(found: dict[str, Service], service: Service) -> None:
+    before = found.get(service.hostname)
+    if before is None:
+        found[service.hostname] = service
+    elif before.namespace == service.namespace:
+        more = [port for port in service.ports if before.port(port.number) is None]
+        if more:
+            found[service.hostname] = replace(before, ports=(*before.ports, *more))
+
+
+def _narrowed(service: Service, ports: set[int]) -> Service:
+    return replace(service, ports=tuple(port for port in service.ports if port.number in ports))
+
+
+def _destinations(rule: VirtualService, namespace: str) -> dict[str, set[int]]:
+    """Host to ports; port 0 is all of them."""
+    found: dict[str, set[int]] = {}
+    for http in rule.http:
+        sources = {match.source_namespace for match in http.matches} or {""}
+        if not sources & {"", namespace}:
+            continue
+        for each in (*(route.destination for route in http.routes),
+                     *(mirror.destination for mirror in http.mirrors)):  # fmt: skip
+            found.setdefault(each.host, set()).add(each.port)
+    for l4 in (*rule.tcp, *rule.tls):
+        for route in l4.routes:
+            found.setdefault(route.destination.host, set()).add(route.destination.port)
+    return found
+
+
+def _with_port(services: Iterable[Service], number: int) -> Iterator[Service]:
+    for service in services:
+        port = service.port(number)
+        if port is not None:
+            yield replace(service, ports=(port,))
+
+
+def _imports(hosts: Iterable[tuple[str, str]], service: Service) -> bool:
+    return any(
+        namespace in ("*", service.namespace) and is_within(service.hostname, host)
+        for namespace, host in hosts
+    )
+
+
+def _imports_rule(hosts: Iterable[tuple[str, str]], rule: VirtualService) -> bool:
+    return any(
+        namespace in ("*", rule.metadata.namespace)
+        and any(overlap(name, host) for name in rule.hosts)
+        for namespace, host in hosts
+    )
+
+
+def most_specific(egress: Egress, service: Service) -> VirtualService | None:
+    """Whose wildcard is nearest to a service's name."""
+    found = [
+        (len(host), i, rule)
+        for i, rule in enumerate(egress.virtual_services)
+        for host in rule.hosts
+        if is_wildcard(host) and is_within(service.hostname, host)
+    ]
+    return min(found, key=lambda each: (-each[0], each[1]))[2] if found else None
