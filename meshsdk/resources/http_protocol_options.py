@@ -64,7 +64,8 @@ _HTTP1: Final = MessageTable(
 )
 _HTTP2: Final = MessageTable(
     "envoy.config.core.v3.Http2ProtocolOptions",
-    honoured("max_concurrent_streams", "connection_keepalive")
+    honoured("max_concurrent_streams")
+    | {"connection_keepalive": ignored("a request's own limits find a dead connection")}
     | dict.fromkeys(
         (
             "hpack_table_size",

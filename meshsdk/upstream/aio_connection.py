@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
-from meshsdk.upstream.connection import Lease
-from meshsdk.upstream.http1 import HIGH_WATER, Http1
+from meshsdk.upstream.connection import Http, Lease
+from meshsdk.upstream.http1 import HIGH_WATER
 from meshsdk.upstream.steps import NotSentError
 from meshsdk.upstream.tls import Layer
 
@@ -39,6 +39,7 @@ class AioConnection(asyncio.BufferedProtocol):
         buffer: memoryview,
         layer: Layer | None,
         lease: Lease,
+        http: Http,
     ) -> None:
         """`buffer` may be shared by all connections of a loop: what comes is used at once."""
         self._loop = loop
@@ -54,7 +55,7 @@ class AioConnection(asyncio.BufferedProtocol):
         self._timer: asyncio.Handle | None = None  # uvloop's cannot tell its time
         self._fires = 0.0
         self._handshake: BaseException | None = None
-        self.http = Http1()
+        self.http = http
         self.layer = layer
         self.lease = lease
         self.on_lost: Callable[[], None] | None = None
@@ -112,17 +113,29 @@ class AioConnection(asyncio.BufferedProtocol):
                 if layer.is_open and http.is_idle:
                     self._wake()  # the handshake is over
                 return
-        if http.is_idle:
+        if http.keeps_talking:
+            http.receive(data)
+            self._speak()
+            if http.is_idle and not http.can_reuse:
+                self.close()
+        elif http.is_idle:
             self.close()  # octets that belong to no request of ours
             return
-        http.receive(data)
-        if http.size > HIGH_WATER and not self._is_paused:
+        else:
+            http.receive(data)
+        if http.size > HIGH_WATER and not self._is_paused and not http.keeps_talking:
             self._is_paused = True
             assert self._transport is not None
             self._transport.pause_reading()
         self._wake()
         if layer is not None and layer.peer_closed:
             self.eof_received()
+
+    def _speak(self) -> None:
+        """Send what the protocol itself has to say."""
+        own, layer, transport = self.http.outgoing(), self.layer, self._transport
+        if own and transport is not None and not self._is_lost:
+            transport.write(own if layer is None else layer.send(own))
 
     def _tls_failed(self, error: ssl.SSLError) -> None:
         layer = self.layer
@@ -201,7 +214,10 @@ class AioConnection(asyncio.BufferedProtocol):
             self._is_paused = False
             if not self._is_lost and self._transport is not None:
                 self._transport.resume_reading()
-        if not http.chunks and not http.is_complete and http.failure is None:
+        if http.keeps_talking:
+            self._speak()
+        has_news = http.chunks and not http.has_backlog
+        if not has_news and not http.is_complete and http.failure is None:
             await self._wait(None if within is None else self._loop.time() + within)
 
     async def _wait(self, until: float | None) -> None:

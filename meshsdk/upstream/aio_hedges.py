@@ -27,8 +27,6 @@ class AioHedges:
         new = send.attempt
         if new not in self._running:
             ask = self._pools.ask(send, body, timeouts)
-            if isinstance(ask, Reset):
-                return ask
             if send.also or send.keep_after is None:
                 self._start(new, attempt(ask))
             else:

@@ -52,7 +52,9 @@ class AioPools(AsyncPools[AioConnection]):
                 return self._park(pool, timeout, first)
 
     async def _connect(self, pool: HostPool[AioConnection], within: float | None) -> AioConnection:
-        connection = AioConnection(self._loop, self._buffer, self.layer(pool), self.lease(pool))
+        connection = AioConnection(
+            self._loop, self._buffer, self.layer(pool), self.lease(pool), self.http(pool)
+        )
         address = self.addresses.dial(pool.address)
         try:
             async with asyncio.timeout(within):

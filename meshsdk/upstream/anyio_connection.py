@@ -8,8 +8,7 @@ from contextlib import suppress
 import anyio
 from anyio.abc import SocketAttribute, SocketStream, UNIXSocketStream
 
-from meshsdk.upstream.connection import Lease
-from meshsdk.upstream.http1 import Http1
+from meshsdk.upstream.connection import Http, Lease
 from meshsdk.upstream.steps import NotSentError
 from meshsdk.upstream.tls import Layer
 
@@ -21,7 +20,7 @@ class AnyioConnection:
 
     __slots__ = ("_poll", "_socket", "_stream", "http", "layer", "lease")
 
-    def __init__(self, stream: SocketStream | UNIXSocketStream, lease: Lease) -> None:
+    def __init__(self, stream: SocketStream | UNIXSocketStream, lease: Lease, http: Http) -> None:
         self._stream = stream  # it owns the socket
         self._socket: socket.socket = stream.extra(  # noqa: S610 - not Django's
             SocketAttribute.raw_socket
@@ -29,7 +28,7 @@ class AnyioConnection:
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self.lease = lease
-        self.http = Http1()
+        self.http = http
         self.layer: Layer | None = None
 
     @property
@@ -39,7 +38,19 @@ class AnyioConnection:
 
     def is_alive(self) -> bool:
         """An idle connection that is readable was closed, or got octets that nobody asked for."""
-        return not self._poll.poll(0)
+        return not self._poll.poll(0) or (self.http.keeps_talking and self._listen())
+
+    def _listen(self) -> bool:
+        """Take what came while the connection was idle; whether it still serves."""
+        try:
+            while self._poll.poll(0) and self.http.can_reuse:
+                self._feed(self._socket.recv(_READ))
+                answer = self._answer()
+                if answer and self._socket.send(answer) < len(answer):
+                    return False
+        except OSError:
+            return False
+        return self.http.can_reuse
 
     def close(self) -> None:
         """Close at once; no task waits on the socket when this is called."""
@@ -75,7 +86,14 @@ class AnyioConnection:
     async def receive(self, within: float | None) -> None:
         """Wait for octets and feed them."""
         with anyio.fail_after(within):
+            await self._send(self._answer())
             data = await self._recv()
+        self._feed(data)
+        layer = self.layer
+        if data and (layer is None or not layer.peer_closed):
+            await self._send(self._answer())
+
+    def _feed(self, data: bytes) -> None:
         layer = self.layer
         if not data:
             self.http.receive_eof()
@@ -84,13 +102,17 @@ class AnyioConnection:
             self.http.receive(data)
             return
         plain = layer.receive(data)
-        answer = layer.outgoing()
         if plain:
             self.http.receive(plain)
         if layer.peer_closed:
             self.http.receive_eof()
-        elif answer:
-            await self._send(answer)
+
+    def _answer(self) -> bytes:
+        """What TLS and the protocol themselves have to say."""
+        layer, own = self.layer, self.http.outgoing()
+        if layer is None:
+            return own
+        return layer.outgoing() + (layer.send(own) if own else b"")
 
     async def _recv(self) -> bytes:
         while True:

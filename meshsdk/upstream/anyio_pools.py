@@ -45,7 +45,8 @@ class AnyioPools(AsyncPools[AnyioConnection]):
         layer, lease = self.layer(pool), self.lease(pool)
         address = self.addresses.dial(pool.address)
         with anyio.fail_after(within):
-            connection = AnyioConnection(await open_stream(address.host, address.port), lease)
+            stream = await open_stream(address.host, address.port)
+            connection = AnyioConnection(stream, lease, self.http(pool))
             try:
                 if address.port:
                     set_options(connection.socket, pool.cluster.tcp_keepalive)

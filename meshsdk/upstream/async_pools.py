@@ -32,8 +32,7 @@ class AsyncPools(Pools[C]):
         self, send: Send, body: RequestBody, timeouts: CallerTimeouts = UNBOUNDED
     ) -> Outcome:
         """One attempt. CallerTimedOut, HeadError, BodyLengthError, and what the body raises."""
-        ask = self.ask(send, body, timeouts)
-        return ask if isinstance(ask, Reset) else await self.run(attempt(ask))
+        return await self.run(attempt(self.ask(send, body, timeouts)))
 
     async def dial(
         self, dial: Dial, origin: Origin, timeouts: CallerTimeouts = UNBOUNDED

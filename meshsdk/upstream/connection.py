@@ -1,17 +1,20 @@
 """What the pool and the exchange know of a connection, whichever colour its socket has."""
 
 import math
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from meshsdk.upstream.http1 import Http1
+from meshsdk.upstream.http2 import Http2
 from meshsdk.upstream.tls import Layer
+
+Http: TypeAlias = Http1 | Http2
 
 
 class Connection(Protocol):
     """An open connection. Reading, writing and waiting are its driver's business."""
 
     @property
-    def http(self) -> Http1:
+    def http(self) -> Http:
         """The protocol on it."""
         ...
 

@@ -5,9 +5,9 @@ from typing import Generic, TypeVar
 from meshsdk.call.headers import Headers, RawPair
 from meshsdk.call.message import Outcome, Reset, ResetReason, Response
 from meshsdk.upstream.body import BodyLengthError
-from meshsdk.upstream.connection import Connection
+from meshsdk.upstream.connection import Connection, Http
 from meshsdk.upstream.head import Head
-from meshsdk.upstream.http1 import Failure, Http1
+from meshsdk.upstream.http1 import Failure
 from meshsdk.upstream.obtain import Lent, obtain
 from meshsdk.upstream.steps import Ask, NotSentError, Pull, Receive, Steps, Write
 from meshsdk.upstream.timeouts import CallerTimedOut, shortest
@@ -33,7 +33,7 @@ class Exchange(Generic[C]):
         """Monotonic seconds by which the whole body must be here; None: unbounded."""
 
     @property
-    def http(self) -> Http1:
+    def http(self) -> Http:
         """Only while it has its connection."""
         assert self.connection is not None
         return self.connection.http
@@ -162,7 +162,7 @@ def _exchange(ask: Ask[C], connection: C, reused: bool) -> Steps[C, Outcome | No
             ask.pool.discard(connection)
 
 
-def _may_replay(ask: Ask[C], http: Http1) -> bool:
+def _may_replay(ask: Ask[C], http: Http) -> bool:
     failure = http.failure
     return (
         failure is not None
@@ -175,7 +175,7 @@ def _may_replay(ask: Ask[C], http: Http1) -> bool:
 
 def _send(ask: Ask[C], connection: C) -> Steps[C, OSError | None]:
     """The request; the result is what broke the sending. A response may have come all the same."""
-    body, head = ask.body, ask.head
+    body, head, http = ask.body, ask.head, connection.http
     if not body.is_replayable:
         raise AssertionError("an attempt after its body outgrew the replay buffer")
     limit = ask.timeouts.write
@@ -183,15 +183,11 @@ def _send(ask: Ask[C], connection: C) -> Steps[C, OSError | None]:
         if body.exhausted:
             data = body.read_whole()
             _check_length(head, len(data), ended=True)
-            if not data:
-                data = head.data + b"0\r\n\r\n" if head.is_chunked else head.data
-            elif head.is_chunked:
-                data = b"%b%x\r\n%b\r\n0\r\n\r\n" % (head.data, len(data), data)
-            else:
-                data = head.data + data
-            yield Write(connection, data, limit)
+            yield Write(connection, http.whole(head, data), limit)
+            while http.has_backlog and not http.is_complete and http.failure is None:
+                yield Receive(connection, limit)
             return None
-        yield Write(connection, head.data, limit)
+        yield Write(connection, http.first(head), limit)
     except TimeoutError:
         raise CallerTimedOut("write") from None
     except OSError as error:
@@ -221,21 +217,23 @@ def _stream(ask: Ask[C], connection: C) -> Steps[C, OSError | None]:
             continue
         sent += len(chunk)
         _check_length(head, sent, ended=False)
-        if head.is_chunked:
-            chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
-        error = yield from _write(ask, connection, chunk)
+        error = yield from _write(ask, connection, http.piece(head, chunk))
         if error is not None:
             return error
     if http.is_complete or http.failure is not None:
         http.can_reuse = False  # an early answer: the rest of the body is never sent
         return None
     _check_length(head, sent, ended=True)
-    return (yield from _write(ask, connection, b"0\r\n\r\n")) if head.is_chunked else None
+    return (yield from _write(ask, connection, http.last(head)))
 
 
 def _write(ask: Ask[C], connection: C, data: bytes) -> Steps[C, OSError | None]:
+    http, limit = connection.http, ask.timeouts.write
     try:
-        yield Write(connection, data, ask.timeouts.write, watch=True)
+        if data:
+            yield Write(connection, data, limit, watch=True)
+        while http.has_backlog and not http.is_complete and http.failure is None:
+            yield Receive(connection, limit)
     except TimeoutError:
         raise CallerTimedOut("write") from None
     except OSError as error:

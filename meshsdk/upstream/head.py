@@ -1,7 +1,7 @@
 """Request heads as they go on an HTTP/1.1 wire."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,7 @@ _HOP_BY_HOP: Final = frozenset(
     (b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"host")
 )
 _CONTENT_LENGTH: Final = b"\r\ncontent-length: "
+_TE: Final = b"\r\nte: "
 _CACHED: Final = 4096
 
 
@@ -31,6 +32,41 @@ class Head:
     content_length: int | None = None
     """What the head declares; None with `is_chunked` False: no body may follow."""
     is_chunked: bool = False
+    fields: Sequence[RawPair] = ()
+    """The same for HTTP/2, pseudo fields first."""
+
+
+def request_fields(request: Request, *, body_length: int | None) -> Head:
+    """The head of a request of the mesh as HTTP/2 sends it. HeadError as `request_head`."""
+    method, target = request.method.encode("latin-1"), request.path.encode("latin-1")
+    authority = request.authority.encode("latin-1")
+    fields = [
+        (b":method", method),
+        (b":scheme", request.scheme.encode("latin-1")),
+        (b":authority", authority),
+        (b":path", target),
+    ]
+    length: int | None = None
+    for name, value in request.headers.raw():
+        prefix = _prefixes.get(name)
+        if prefix is None:
+            prefix = _prefix(name)
+        if not prefix:
+            continue
+        if prefix is _CONTENT_LENGTH:
+            length = _declared(value)
+        if prefix == _TE and value.strip().lower() != b"trailers":
+            continue  # RFC 9113, 8.2.2
+        fields.append((prefix[2:-2], value))
+    is_open = length is None and body_length is None
+    if length is None and body_length:
+        length = body_length
+        fields.append((b"content-length", b"%d" % body_length))
+    for _, value in fields:
+        if b"\r" in value or b"\n" in value or b"\0" in value:
+            raise HeadError("illegal header value: a line break or NUL")
+    _check_line(method, target)
+    return Head(b"", length, is_open, fields)
 
 
 _prefixes: dict[bytes, bytes] = {}
@@ -119,6 +155,10 @@ def _check(data: bytes, lines: int, method: bytes, target: bytes) -> None:
     # Each line brought one CR and one LF: any other came out of a value (response splitting).
     if data.count(b"\n") != lines or data.count(b"\r") != lines or b"\0" in data:
         raise HeadError("illegal header value: a line break or NUL")
+    _check_line(method, target)
+
+
+def _check_line(method: bytes, target: bytes) -> None:
     if _TOKEN.fullmatch(method) is None:
         raise HeadError(f"illegal method {method[:80]!r}")
     if _TARGET.fullmatch(target) is None:

@@ -6,6 +6,7 @@ import httptools
 
 from meshsdk.call.headers import RawPair
 from meshsdk.call.message import ResetReason
+from meshsdk.upstream.head import Head
 
 MAX_HEAD: Final = 100 * 1024
 """Octets of a response head or of trailers: h11's limit, so what plain httpx takes, we take."""
@@ -62,6 +63,11 @@ class Http1:
         "trailers",
     )
 
+    keeps_talking = False
+    """HTTP/1.1 has nothing to send but requests, and hears nothing between them."""
+    has_backlog = False
+    """The socket alone says how much of a request it takes."""
+
     def __init__(self) -> None:
         self._parser: httptools.HttpResponseParser | None = None
         self._parser_done = False
@@ -116,6 +122,32 @@ class Http1:
             return chunks[0]
         self.chunks = []
         return b"".join(chunks)
+
+    # -- to the socket ----------------------------------------------------------------------
+
+    def whole(self, head: Head, data: bytes) -> bytes:
+        """The octets of a request whose body is known."""
+        if not head.is_chunked:
+            return head.data + data if data else head.data
+        if not data:
+            return head.data + b"0\r\n\r\n"
+        return b"%b%x\r\n%b\r\n0\r\n\r\n" % (head.data, len(data), data)
+
+    def first(self, head: Head) -> bytes:
+        """The octets of a head that a body in pieces follows."""
+        return head.data
+
+    def piece(self, head: Head, data: bytes) -> bytes:
+        """The octets of a piece of the body."""
+        return b"%x\r\n%b\r\n" % (len(data), data) if head.is_chunked else data
+
+    def last(self, head: Head) -> bytes:
+        """The octets that end a body in pieces."""
+        return b"0\r\n\r\n" if head.is_chunked else b""
+
+    def outgoing(self) -> bytes:
+        """Octets that the protocol has for the socket now: none."""
+        return b""
 
     # -- from the socket --------------------------------------------------------------------
 

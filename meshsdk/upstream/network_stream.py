@@ -4,8 +4,7 @@ import socket
 
 from meshsdk.upstream.aio_connection import AioConnection
 from meshsdk.upstream.anyio_connection import AnyioConnection
-from meshsdk.upstream.connection import Connection
-from meshsdk.upstream.http1 import Http1
+from meshsdk.upstream.connection import Connection, Http
 from meshsdk.upstream.sync_connection import SyncConnection
 
 _INNERMOST = -1
@@ -107,11 +106,11 @@ class AsyncNetworkStream:
         self._connection.close()
 
 
-def _readable(http: Http1) -> bool:
+def _readable(http: Http) -> bool:
     return bool(http.switched) or http.failure is not None
 
 
-def _take(http: Http1, most: int) -> bytes:
+def _take(http: Http, most: int) -> bytes:
     data = http.switched or b""
     http.switched = data[most:]
     return data[:most]

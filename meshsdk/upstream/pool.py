@@ -178,15 +178,20 @@ class HostPool(Generic[C]):
     def has_room(self) -> bool:
         """Whether `count_in` would say yes."""
         limits, most = self.limits, self.breakers.max_connections_per_host
-        return not self.connections or (
-            self.connections < most and limits.connections < limits.limits.max_connections
+        return (
+            not self.connections
+            or self.key.protocol == "h2"
+            or (self.connections < most and limits.connections < limits.limits.max_connections)
         )
 
     def count_in(self) -> bool:
         """Count a connection that is being opened; False: a limit says to wait for another."""
-        if 0 < self.connections >= self.breakers.max_connections_per_host:
+        # Envoy puts all requests of an HTTP/2 host on one connection: its limits of connections
+        # do not bind them there, so they must not bind ours, which carry one request at a time.
+        is_free = self.connections == 0 or self.key.protocol == "h2"
+        if not is_free and self.connections >= self.breakers.max_connections_per_host:
             return False
-        if not self.limits.try_connection(first_to_host=self.connections == 0):
+        if not self.limits.try_connection(first_to_host=is_free):
             return False
         self.connections += 1
         self.state.active_connections += 1

@@ -7,14 +7,16 @@ from typing import Generic, Literal, TypeVar, cast
 from meshsdk.call.address_map import AddressMap
 from meshsdk.call.effects import Dial, Dialed, Send
 from meshsdk.call.endpoint import Host
-from meshsdk.call.message import Outcome, Reset, ResetReason, Response
+from meshsdk.call.message import Outcome, Request, ResetReason, Response
 from meshsdk.clock import Clock
 from meshsdk.flow.cluster_plan import ClusterPlan
 from meshsdk.resources.tls import UpstreamTls
 from meshsdk.upstream.body import RequestBody
-from meshsdk.upstream.connection import Connection, Lease
+from meshsdk.upstream.connection import Connection, Http, Lease
 from meshsdk.upstream.exchange import Exchange
-from meshsdk.upstream.head import Head, request_head
+from meshsdk.upstream.head import Head, request_fields, request_head
+from meshsdk.upstream.http1 import Http1
+from meshsdk.upstream.http2 import Http2
 from meshsdk.upstream.obtain import Lent
 from meshsdk.upstream.pool import EXPIRY_MARGIN, HostPool, Origin, PoolKey
 from meshsdk.upstream.steps import Ask
@@ -47,24 +49,23 @@ class Pools(Generic[C]):
 
     # -- what an attempt asks for -----------------------------------------------------------
 
-    def ask(self, send: Send, body: RequestBody, timeouts: CallerTimeouts) -> Ask[C] | Reset:
-        """The question that `exchange.attempt` answers; a Reset where a part is not built.
+    def ask(self, send: Send, body: RequestBody, timeouts: CallerTimeouts) -> Ask[C]:
+        """The question that `exchange.attempt` answers.
 
         HeadError for a request that cannot be sent.
         """
         attempt = send.attempt
         plan = attempt.cluster
         assert isinstance(plan, ClusterPlan)
-        refusal = _not_built(send, plan)
-        if refusal:
-            return Reset(ResetReason.PROTOCOL_ERROR, refusal, request_sent=False, attempt=attempt)
         request = attempt.request
-        pool = self.pool(plan, attempt.host, attempt.priority, "http1", request.authority, None)
+        protocol = _protocol(request, plan)
+        pool = self.pool(plan, attempt.host, attempt.priority, protocol, request.authority, None)
+        make_head = request_fields if protocol == "h2" else request_head
         reason = ResetReason.PER_TRY_TIMEOUT if send.reset_reason_timeout else ResetReason.TIMEOUT
         return Ask(
             pool,
             request.method,
-            request_head(request, body_length=body.length),
+            make_head(request, body_length=body.length),
             body,
             timeouts,
             self.clock,
@@ -126,6 +127,7 @@ class Pools(Generic[C]):
             found is not None
             and found.cluster is cluster
             and found.key.priority == priority
+            and found.key.protocol == protocol
             and origin is None
             and found.key.origin is None
             and not cluster.http.auto_sni
@@ -210,6 +212,10 @@ class Pools(Generic[C]):
         mesh = Tls(self.tls.context(pool.socket, pool.key.protocol, pool.key.sni))
         return mesh if own is None else TlsOverTls(mesh, own)
 
+    def http(self, pool: HostPool[C]) -> Http:
+        """The protocol of a connection that is about to be opened."""
+        return Http2() if pool.key.protocol == "h2" else Http1()
+
     def lease(self, pool: HostPool[C]) -> Lease:
         """Notes for a connection that is about to be opened."""
         return Lease(self.generation(pool))
@@ -226,12 +232,12 @@ class Pools(Generic[C]):
             lease.retire_at = min(lease.retire_at, now + left)
 
 
-def _not_built(send: Send, plan: ClusterPlan) -> str:
-    """What this attempt needs and does not exist; empty when it can be made."""
+def _protocol(request: Request, plan: ClusterPlan) -> str:
+    """What an attempt speaks. `auto` is HTTP/1.1 here, which every such upstream takes."""
     match plan.cluster.http.protocol:
         case "h2":
-            return f"cluster {plan.name} wants HTTP/2, which is not built"
-        case "downstream" if send.attempt.request.protocol == "h2":
-            return f"cluster {plan.name} wants the caller's HTTP/2, which is not built"
+            return "h2"
+        case "downstream" if request.protocol == "h2":
+            return "h2"
         case _:
-            return ""
+            return "http1"

@@ -37,8 +37,7 @@ class SyncUpstream(Pools[SyncConnection]):
 
     def send(self, send: Send, body: RequestBody, timeouts: CallerTimeouts = UNBOUNDED) -> Outcome:
         """One attempt. CallerTimedOut, HeadError, BodyLengthError, and what the body raises."""
-        ask = self.ask(send, body, timeouts)
-        return ask if isinstance(ask, Reset) else self.run(attempt(ask))
+        return self.run(attempt(self.ask(send, body, timeouts)))
 
     def dial(
         self, dial: Dial, origin: Origin, timeouts: CallerTimeouts = UNBOUNDED
@@ -115,7 +114,7 @@ class SyncUpstream(Pools[SyncConnection]):
         layer = self.layer(pool)
         lease = self.lease(pool)
         sock = open_socket(self.addresses.dial(pool.address), timeout, pool.cluster.tcp_keepalive)
-        connection = SyncConnection(sock, lease)
+        connection = SyncConnection(sock, lease, self.http(pool))
         try:
             if layer is not None:
                 connection.handshake(layer, timeout)

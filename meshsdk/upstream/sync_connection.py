@@ -7,9 +7,8 @@ from contextlib import suppress
 
 from meshsdk.call.address import Address
 from meshsdk.resources.cluster import TcpKeepalive
-from meshsdk.upstream.connection import Lease
+from meshsdk.upstream.connection import Http, Lease
 from meshsdk.upstream.dialing import is_unix
-from meshsdk.upstream.http1 import Http1
 from meshsdk.upstream.steps import NotSentError
 from meshsdk.upstream.tls import Layer
 
@@ -23,14 +22,14 @@ class SyncConnection:
 
     __slots__ = ("_poll", "_socket", "_timeout", "http", "layer", "lease")
 
-    def __init__(self, sock: socket.socket, lease: Lease) -> None:
+    def __init__(self, sock: socket.socket, lease: Lease, http: Http) -> None:
         self._socket = sock
         self._poll = select.poll()
         self._poll.register(sock, _IN)
         self._timeout: float | None = None
         """What the kernel knows as SO_RCVTIMEO."""
         self.lease = lease
-        self.http = Http1()
+        self.http = http
         self.layer: Layer | None = None
 
     @property
@@ -40,7 +39,16 @@ class SyncConnection:
 
     def is_alive(self) -> bool:
         """An idle connection that is readable was closed, or got octets that nobody asked for."""
-        return not self._poll.poll(0)
+        return not self._poll.poll(0) or (self.http.keeps_talking and self._listen())
+
+    def _listen(self) -> bool:
+        """Take what came while the connection was idle; whether it still serves."""
+        try:
+            while self._poll.poll(0) and self.http.can_reuse:
+                self.receive(0.0)
+        except OSError:
+            return False
+        return self.http.can_reuse
 
     def close(self) -> None:
         """Close without a TLS goodbye: HTTP/1.1 says itself where a message ends."""
@@ -80,25 +88,35 @@ class SyncConnection:
 
     def receive(self, timeout: float | None) -> None:
         """Wait for octets and feed them."""
+        http = self.http
+        if http.keeps_talking:
+            self._speak(timeout)
         data = self._recv(timeout)
         layer = self.layer
         if layer is None:
             if data:
-                self.http.receive(data)
+                http.receive(data)
             else:
-                self.http.receive_eof()
-            return
-        if not data:
-            self.http.receive_eof()
-            return
-        plain = layer.receive(data)
-        answer = layer.outgoing()
-        if plain:
-            self.http.receive(plain)
-        if layer.peer_closed:
-            self.http.receive_eof()
-        elif answer:
-            self._send(answer, timeout)
+                http.receive_eof()
+        elif not data:
+            http.receive_eof()
+        else:
+            plain = layer.receive(data)
+            answer = layer.outgoing()
+            if plain:
+                http.receive(plain)
+            if layer.peer_closed:
+                http.receive_eof()
+            elif answer:
+                self._send(answer, timeout)
+        if http.keeps_talking:
+            self._speak(timeout)
+
+    def _speak(self, timeout: float | None) -> None:
+        """Send what the protocol itself has to say."""
+        own, layer = self.http.outgoing(), self.layer
+        if own:
+            self._send(own if layer is None else layer.send(own), timeout)
 
     # -- the socket -------------------------------------------------------------------------
 

@@ -43,8 +43,6 @@ class SyncHedges:
         new = send.attempt
         if new not in self._running:
             ask = self._upstream.ask(send, body, timeouts)
-            if isinstance(ask, Reset):
-                return ask
             if send.also or send.keep_after is None:
                 if not self._start(new, attempt(ask)):
                     return ask.reset(ResetReason.OVERFLOW, request_sent=False)

@@ -8,6 +8,7 @@ import uvloop
 
 from meshsdk.upstream.aio_connection import AioConnection
 from meshsdk.upstream.connection import Lease
+from meshsdk.upstream.http1 import Http1
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -16,7 +17,7 @@ def test_a_wait_that_was_given_up_leaves_a_timer_for_the_next(
 ) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        connection = AioConnection(loop, memoryview(bytearray(16)), None, Lease(0))
+        connection = AioConnection(loop, memoryview(bytearray(16)), None, Lease(0), Http1())
         for left in (-1.0, 0.0, 5.0):
             given_up = connection.receive(left)
             given_up.send(None)

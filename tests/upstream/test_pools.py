@@ -6,7 +6,7 @@ from meshsdk.call.address import Address
 from meshsdk.call.address_map import AS_THEY_ARE
 from meshsdk.call.effects import Attempt, Send
 from meshsdk.call.endpoint import Endpoint, Host, HostState
-from meshsdk.call.message import Request, Reset
+from meshsdk.call.message import Request
 from meshsdk.flow.cluster_plan import ClusterPlan, ClusterState
 from meshsdk.resilience.breakers import Breakers
 from meshsdk.resources.tls import UpstreamTls
@@ -15,7 +15,6 @@ from meshsdk.upstream.connection import Lease
 from meshsdk.upstream.http1 import Http1
 from meshsdk.upstream.pool import HostPool, Origin
 from meshsdk.upstream.pools import Pools, Priority
-from meshsdk.upstream.steps import Ask
 from meshsdk.upstream.timeouts import UNBOUNDED
 from meshsdk.upstream.tls import Layer
 from tests.upstream.one_cluster import HandClock, NoTls, cluster_of, plan_of
@@ -176,25 +175,31 @@ def test_a_host_with_a_connection_takes_more_only_below_the_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "protocol", "refused"),
+    ("config", "asked", "spoken"),
     [
-        ({"http2_protocol_options": {}}, "http1", "cluster backend wants HTTP/2"),
-        (_options(use_downstream_protocol_config={}), "h2", "the caller's HTTP/2"),
-        (_options(use_downstream_protocol_config={}), "http1", None),
-        (_options(auto_config={}), "http1", None),
+        ({"http2_protocol_options": {}}, "http1", "h2"),
+        (_options(use_downstream_protocol_config={}), "h2", "h2"),
+        (_options(use_downstream_protocol_config={}), "http1", "http1"),
+        (_options(auto_config={}), "http1", "http1"),
     ],
 )
-def test_http2_is_refused_by_name(
-    config: dict[str, object], protocol: str, refused: str | None
+def test_a_cluster_says_what_its_connections_speak(
+    config: dict[str, object], asked: str, spoken: str
 ) -> None:
     plan = plan_of(config)
-    request = Request("GET", "shop", "/", protocol="h2" if protocol == "h2" else "http1")
+    request = Request("GET", "shop", "/", protocol="h2" if asked == "h2" else "http1")
 
     found = _pools().ask(Send(Attempt(request, _host(), plan)), RequestBody(), UNBOUNDED)
 
-    if refused is None:
-        assert isinstance(found, Ask)
-    else:
-        assert isinstance(found, Reset)
-        assert refused in found.detail
-        assert "not built" in found.detail
+    assert found.pool.key.protocol == spoken
+    assert bool(found.head.fields) is (spoken == "h2")
+    assert bool(found.head.data) is (spoken == "http1")
+
+
+def test_limits_of_connections_do_not_bind_http2() -> None:
+    thresholds = [{"max_connections": 1}]
+    plan = plan_of({"http2_protocol_options": {}, "circuit_breakers": {"thresholds": thresholds}})
+    pools = _pools()
+    pool = pools.pool(plan, _host(), "DEFAULT", "h2", "", None)
+
+    assert [pool.count_in(), pool.count_in(), pool.has_room] == [True, True, True]
