@@ -41,7 +41,7 @@ from meshsdk.resources.snapshot import Absent
 from meshsdk.runtime import fork
 from meshsdk.runtime.ads_feed import AdsFeed
 from meshsdk.runtime.collector import freeze_once
-from meshsdk.runtime.explain import Explanation, HttpRequest, explain
+from meshsdk.runtime.explain import Explanation, HttpRequest, explain, explain_inbound
 from meshsdk.runtime.feed import Feed
 from meshsdk.runtime.identity import IdentityKeeper
 from meshsdk.runtime.options import Options
@@ -56,6 +56,7 @@ from meshsdk.runtime.publisher import Publisher
 from meshsdk.runtime.static_feed import StaticFeed
 from meshsdk.runtime.tls import FeedTls
 from meshsdk.telemetry.log import guarded
+from meshsdk.telemetry.why import RecordBudget
 from meshsdk.upstream.aio import AsyncUpstream
 from meshsdk.upstream.endpoint_transports import EndpointTransports
 from meshsdk.upstream.feed_contexts import FeedContexts
@@ -119,6 +120,7 @@ class Mesh:
             options.random,
             emit,
             retry=options.retry,
+            records=RecordBudget(options.clock, options.shown),
             guards_writes=options.retry_needs_idempotency_key,
         )
         self.contexts = TlsContexts(options.clock)
@@ -332,14 +334,21 @@ class Mesh:
         return inbound(self.source, request, connection)
 
     def explain(
-        self, request: "Request | HttpRequest", target: Target | None = None
+        self,
+        request: "Request | HttpRequest",
+        target: Target | None = None,
+        *,
+        connection: Connection | None = None,
     ) -> Explanation:
         """What the mesh would do with a request now, by the very flow of a call; sends nothing.
 
         `request`: ours, or what has `method`, `url` and `headers` as httpx's has. `target`: where
         the application would connect; by default where the URL or the authority says.
+        `connection`: the request is one that comes in by it.
         """
         self.start()
+        if connection is not None:
+            return explain_inbound(self.source, request, connection)
         return explain(self.source, request, target)
 
     def _as_fed(self, address: Address) -> Address:

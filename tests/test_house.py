@@ -196,10 +196,10 @@ def test_what_is_not_built_is_remembered_where_a_table_is_checked() -> None:
 
 PROMISED = {
     "call": """
-        Address Attempt BodyEnd BodyRead CallApp CallContext Certificate Connection
-        Continue Deliver Dial Dialed Effect Endpoint Fetch Fetched Flow Headers HealthStatus Host
-        HostState HttpFilter LocalReply Locality Mirror NetworkFilter OnResponse Outcome Peer
-        Protocol ReadBody Reply Request Reset ResetReason Response SeesEveryAnswer Send Sleep
+        Address Attempt BodyEnd BodyRead CallApp CallContext Certificate Condition Connection
+        Continue DecisionRecord Deliver Dial Dialed Effect Endpoint Fetch Fetched Flow Headers HealthStatus Host
+        HostState HttpFilter LocalReply Locality Mirror NearMiss NetworkFilter OnResponse Outcome Peer
+        Protocol ReadBody Reply Request Reset ResetReason Response SeesEveryAnswer Send Shown Sleep
         SpiffeId Step Verdict
         WaitForConfig read_body sleep
     """,
@@ -217,8 +217,8 @@ PROMISED = {
         HashPolicy LB_POLICIES LoadBalancer PickContext Picker Source SourcePolicy build
     """,
     "telemetry": """
-        CallDenied ConfigReported Emit Event HostEjected IdentityChanged PlanPublished
-        ResourceRejected StreamChanged silent
+        CallDenied ConfigReported DryRunDecided Emit Event HostEjected IdentityChanged
+        PlanPublished ResourceRejected StreamChanged Why silent
     """,
     "testing": "AdsServer FakeCa FakeClock SeededRandom chain_pem private_key_pem",
 }

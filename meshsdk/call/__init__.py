@@ -4,6 +4,7 @@ from meshsdk.call.address import Address
 from meshsdk.call.certificate import Certificate
 from meshsdk.call.connection import Connection, Peer
 from meshsdk.call.context import CallContext
+from meshsdk.call.decision_record import Condition, DecisionRecord, NearMiss, Shown
 from meshsdk.call.effects import (
     Attempt,
     BodyRead,
@@ -55,8 +56,10 @@ __all__ = [
     "CallApp",
     "CallContext",
     "Certificate",
+    "Condition",
     "Connection",
     "Continue",
+    "DecisionRecord",
     "Deliver",
     "Dial",
     "Dialed",
@@ -73,6 +76,7 @@ __all__ = [
     "LocalReply",
     "Locality",
     "Mirror",
+    "NearMiss",
     "NetworkFilter",
     "OnResponse",
     "Outcome",
@@ -86,6 +90,7 @@ __all__ = [
     "Response",
     "SeesEveryAnswer",
     "Send",
+    "Shown",
     "Sleep",
     "SpiffeId",
     "Step",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from meshsdk.call.address import UNKNOWN, Address
 from meshsdk.call.connection import Connection
+from meshsdk.call.decision_record import Judgement
 from meshsdk.call.effects import Attempt
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import BodyEnd, Request
@@ -73,6 +74,8 @@ class CallContext:
     attempts: int = 0
     """Requests that reached an upstream."""
     attempt: Attempt | None = None
+    judgements: tuple[Judgement, ...] = ()
+    """Denials by policy and results of dry runs, in order: what records are made from."""
     tracing: Callable[[str, str], None] | None = None
     """`explain`'s recording hook: (step, what was decided)."""
     at_end: list[Callable[[BodyEnd | None], None]] = field(default_factory=lambda: [])

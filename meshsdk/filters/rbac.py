@@ -1,9 +1,11 @@
 """envoy.filters.http.rbac: who may ask for what."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from meshsdk.call.context import CallContext
+from meshsdk.call.decision_record import Judgement
 from meshsdk.call.filter import Continue, HttpFilter, Verdict
 from meshsdk.call.message import Request
 from meshsdk.config.extension import Extensions, HttpFilterExtension, Override
@@ -12,6 +14,7 @@ from meshsdk.config.reader import Reader
 from meshsdk.filters import rbac_matcher, rbac_rules
 from meshsdk.filters.rbac_engine import Engine, Names, Ruling, parse_rules
 from meshsdk.filters.rbac_matcher import parse_matcher
+from meshsdk.filters.rbac_record import record
 from meshsdk.matching import tree
 
 NAMESPACE: Final = "envoy.filters.http.rbac"
@@ -47,12 +50,15 @@ class Rbac:
         """Shadow rules only publish; enforced ones publish and decide."""
         shadow = self.shadow
         if shadow is not None:
-            publish(context, NAMESPACE, shadow.decide(request, context))
+            ruling = shadow.decide(request, context)
+            publish(context, NAMESPACE, ruling)
+            judged(context, NAMESPACE, shadow, ruling, request)
         enforced = self.enforced
         if enforced is not None:
             ruling = enforced.decide(request, context)
             publish(context, NAMESPACE, ruling)
             if not ruling.allowed:
+                judged(context, NAMESPACE, enforced, ruling, request)
                 return ruling.reply()
         return Continue(request)
 
@@ -66,6 +72,18 @@ def publish(context: CallContext, namespace: str, ruling: Ruling) -> None:
         known.update(ruling.metadata)
     if ruling.log_hint is not None:
         context.metadata("envoy.common", "access_log_hint", ruling.log_hint)
+
+
+def judged(
+    context: CallContext, name: str, engine: Engine, ruling: Ruling, request: Request
+) -> None:
+    """Keep a denial, or the result of a dry run, for whoever asks why."""
+    explain = partial(record, name, engine, ruling, request, context)
+    context.judgements += (
+        Judgement(
+            name, ruling.policy, ruling.allowed, ruling.is_shadow, ruling.statistics, explain
+        ),
+    )
 
 
 def parse_engines(reader: Reader, extensions: Extensions) -> tuple[Engine | None, Engine | None]:

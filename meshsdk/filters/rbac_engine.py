@@ -7,8 +7,9 @@ from typing import Final, Literal, Protocol, TypeAlias
 from meshsdk.call.message import LocalReply, Request
 from meshsdk.config.fields import check
 from meshsdk.config.reader import Reader
-from meshsdk.filters.rbac_leaves import peer_values, policy_path
+from meshsdk.filters.rbac_leaves import policy_path
 from meshsdk.filters.rbac_nodes import And, Dimension, Facts, Test, compile_node, keys_of, simplify
+from meshsdk.filters.rbac_peer import peer_values
 from meshsdk.filters.rbac_rules import RBAC_TABLE, Policy, Scope, parse_policy
 
 ActionName: TypeAlias = Literal["ALLOW", "DENY", "LOG"]
@@ -29,6 +30,9 @@ class Ruling:
     """What is published under the filter's namespace."""
     log_hint: bool | None = None
     """`access_log_hint` where the action is LOG."""
+    is_shadow: bool = False
+    statistics: str = ""
+    """The prefix of the metadata's keys."""
 
     @property
     def details(self) -> str:
@@ -48,12 +52,16 @@ class Names:
     result: str
     policy: str
     is_shadow: bool = False
+    prefix: str = ""
 
     @classmethod
     def of(cls, prefix: str, mode: Literal["enforced", "shadow"]) -> "Names":
         """The keys of one mode behind the configured statistics prefix (observed)."""
         return cls(
-            f"{prefix}{mode}_engine_result", f"{prefix}{mode}_effective_policy_id", mode == "shadow"
+            f"{prefix}{mode}_engine_result",
+            f"{prefix}{mode}_effective_policy_id",
+            mode == "shadow",
+            prefix,
         )
 
     def ruling(self, allowed: bool, policy: str, log_hint: bool | None = None) -> Ruling:
@@ -61,7 +69,8 @@ class Names:
         metadata: dict[str, object] = {self.result: "allowed" if allowed else "denied"}
         if policy:
             metadata[self.policy] = policy
-        return Ruling(allowed, policy, metadata, None if self.is_shadow else log_hint)
+        hint = None if self.is_shadow else log_hint
+        return Ruling(allowed, policy, metadata, hint, self.is_shadow, self.prefix)
 
 
 class Engine(Protocol):

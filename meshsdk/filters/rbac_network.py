@@ -8,7 +8,7 @@ from meshsdk.call.message import LocalReply, Request
 from meshsdk.config.extension import Extensions, NetworkFilterExtension
 from meshsdk.config.fields import MessageTable, check, honoured, ignored
 from meshsdk.config.reader import Reader
-from meshsdk.filters.rbac import parse_engines, publish
+from meshsdk.filters.rbac import judged, parse_engines, publish
 from meshsdk.filters.rbac_engine import Engine, Ruling
 
 NAMESPACE: Final = "envoy.filters.network.rbac"
@@ -54,12 +54,17 @@ class NetworkRbac:
     def on_connection(self, context: CallContext) -> LocalReply | None:
         """None lets the connection be; a reply says why it must close, and is not sent on TCP."""
         if self.shadow is not None:
-            publish(context, NAMESPACE, self.shadow.decide(_NO_REQUEST, context))
+            ruling = self.shadow.decide(_NO_REQUEST, context)
+            publish(context, NAMESPACE, ruling)
+            judged(context, NAMESPACE, self.shadow, ruling, _NO_REQUEST)
         if self.enforced is None:
             return None
         ruling = self.enforced.decide(_NO_REQUEST, context)
         publish(context, NAMESPACE, ruling)
-        return None if ruling.allowed else _close(ruling)
+        if ruling.allowed:
+            return None
+        judged(context, NAMESPACE, self.enforced, ruling, _NO_REQUEST)
+        return _close(ruling)
 
 
 def _close(ruling: Ruling) -> LocalReply:

@@ -4,7 +4,7 @@ Running goes through closures that `compile_node` makes once; the tree stays for
 the index of policies.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -39,12 +39,26 @@ NO_KEYS: Final[Keys] = {}
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What a leaf looks at: for records of decisions."""
+
+    kind: str
+    """`method`, `path`, `principal`, `header`, `claim`, `source ip` ..."""
+    expected: str
+    read: Callable[[Request, Facts], Sequence[object]]
+    """Every value that it looked at."""
+    name: str = ""
+    """Of the header or claim."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leaf:
     """One question about the request or its connection."""
 
     describe: str
     test: Test
     keys: Keys = field(default_factory=lambda: NO_KEYS)
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from meshsdk.config.fields import Field, MessageTable, check, honoured, ignored,
 from meshsdk.config.reader import Reader
 from meshsdk.errors import UnknownExtensionError
 from meshsdk.filters import rbac_leaves as leaves
+from meshsdk.filters import rbac_peer
 from meshsdk.filters.rbac_nodes import Always, And, Node, Not, Or, simplify
 from meshsdk.matching.cidr import parse_cidr
 from meshsdk.matching.headers import parse_header_matcher
@@ -274,7 +275,7 @@ def _authenticated(reader: Reader, scope: Scope) -> Node:
     check(reader, _AUTHENTICATED)
     name = reader.message("principal_name")
     matcher = None if name is None else parse_string_matcher(name)
-    return leaves.authenticated(matcher, strict=scope.strict)
+    return rbac_peer.authenticated(matcher, strict=scope.strict)
 
 
 def _sourced_metadata(reader: Reader) -> Node:
@@ -304,7 +305,7 @@ def _custom(reader: Reader) -> Node:
     if san is None:
         if config.message("any_validated_client_certificate") is None:
             raise config.error("san_matcher or any_validated_client_certificate is required")
-        return leaves.authenticated(None, strict=True)
+        return rbac_peer.authenticated(None, strict=True)
     check(san, _SAN)
     kind = san.enum("san_type", _SAN_TYPES, "SAN_TYPE_UNSPECIFIED")
-    return leaves.subject_alt_name(kind, parse_string_matcher(san.required_message("matcher")))
+    return rbac_peer.subject_alt_name(kind, parse_string_matcher(san.required_message("matcher")))

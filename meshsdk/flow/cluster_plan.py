@@ -16,6 +16,7 @@ from meshsdk.resources.cluster import Cluster, DiscoveryType
 from meshsdk.resources.load_assignment import LoadAssignment
 from meshsdk.resources.snapshot import Snapshot
 from meshsdk.telemetry import Emit, silent
+from meshsdk.telemetry.why import RecordBudget
 
 CACHED_CHOICES = 4096
 """Bound of caches by name or address; reached only by clients that invent names."""
@@ -110,6 +111,8 @@ class LiveState:
     emit: Emit = silent
     retry: RetryStrategy | None = None
     """The application's own word on retries."""
+    records: RecordBudget | None = None
+    """How many records of decisions may be made; None: as many as are asked for."""
     guards_writes: bool = False
     """No POST or PATCH without an Idempotency-Key is ever sent twice."""
     clusters: dict[str, ClusterState] = field(default_factory=dict[str, ClusterState])

@@ -1,5 +1,6 @@
 """A request that the application's own server accepted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import ref
 
@@ -7,13 +8,12 @@ from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import CallApp, Deliver, Flow, Reply
 from meshsdk.call.message import BodyEnd, LocalReply, Request, Response
-from meshsdk.flow import network, reply, select
+from meshsdk.flow import network, reply, select, tell
 from meshsdk.flow.http import Answered, unwind, walk
 from meshsdk.flow.outbound import Source
 from meshsdk.flow.plan import Plan
 from meshsdk.flow.select import Selected
 from meshsdk.routing.downstream import finish_response
-from meshsdk.telemetry import CallDenied
 
 # Fail closed before any policy is known (THREATS section 10): the caller learns nothing more.
 _NO_CONFIGURATION = LocalReply(503, b"", details="meshsdk_no_configuration", close=True)
@@ -35,12 +35,19 @@ _JUDGED = object()
 """Its key among the facts of a connection."""
 
 
-def inbound(source: Source, request: Request, connection: Connection) -> Flow[None]:
+def inbound(
+    source: Source,
+    request: Request,
+    connection: Connection,
+    observe: Callable[[CallContext], None] | None = None,
+) -> Flow[None]:
     """The flow of one request. The chain is found anew in the newest plan, so that a policy change
     holds for the next request of an old connection."""
     live = source.live
     context = CallContext(live.clock, live.random, connection, is_inbound=True)
     context.start = live.clock.monotonic()
+    if observe is not None:
+        observe(context)
     plan = source.plan()
     if plan is None:
         return _closed(_NO_CONFIGURATION, request, context)
@@ -60,7 +67,10 @@ def inbound(source: Source, request: Request, connection: Connection) -> Flow[No
     context.filter_chain = selected.chain.name
     denied = network.refusal(selected.chain, context)
     if denied is not None:
+        tell.denied(source.live, plan.version, request, context, denied.status, denied.details)
         return _closed(denied, request, context)
+    if context.judgements:
+        tell.dry_runs(source.live, plan.version, request, context)
     if selected.hcm is None:
         return _tcp(request)
     return _http(source, plan, selected, request, context)
@@ -102,10 +112,14 @@ def _http(
     end: Reply = None
     try:
         walked = yield from walk(plan, http, request, context)
+        if context.judgements:
+            tell.dry_runs(source.live, plan.version, request, context)
         if isinstance(walked, Answered):
             response = walked.response
             if response.status in (401, 403):
-                _tell(source, request, context, response.status)
+                tell.denied(
+                    source.live, plan.version, request, context, response.status, context.details
+                )
         else:
             chosen = walked.chosen
             context.cluster = chosen.cluster
@@ -119,12 +133,3 @@ def _http(
     finally:
         if context.at_end:
             context.end(end if isinstance(end, BodyEnd) else None)
-
-
-def _tell(source: Source, request: Request, context: CallContext, status: int) -> None:
-    peer = context.connection.peer
-    principal = "" if peer.spiffe_id is None else str(peer.spiffe_id)
-    path = request.path.partition("?")[0]
-    source.live.emit(
-        CallDenied("inbound", request.method, path, status, context.details, principal)
-    )

@@ -163,10 +163,14 @@ class MetadataMatcher:
 
     def matches(self, metadata: Metadata) -> bool:
         """Whether the value at the path matches."""
+        return self.value.matches(self.value_in(metadata)) is not self.invert
+
+    def value_in(self, metadata: Metadata) -> object:
+        """The value at the path, or MISSING."""
         found: object = metadata.get(self.namespace, MISSING)
         for key in self.path:
             found = _child(found, key)
-        return self.value.matches(found) is not self.invert
+        return found
 
     def describe(self) -> str:
         """For people."""

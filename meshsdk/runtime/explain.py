@@ -1,17 +1,22 @@
 """What the mesh would do with a request, asked of the very flow of a call."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
+from meshsdk.call.decision_record import SHOWN, DecisionRecord
 from meshsdk.call.effects import Deliver, Dial, Effect, Mirror, Send, Sleep
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Reset, Response
 from meshsdk.errors import UsageError
+from meshsdk.flow import tell
+from meshsdk.flow.inbound import inbound
 from meshsdk.flow.outbound import Source, outbound
 from meshsdk.flow.select import Target
+from meshsdk.telemetry import silent
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -42,6 +47,8 @@ class Explanation:
     flags: tuple[str, ...]
     steps: tuple[tuple[str, str], ...]
     """(filter, what it decided), in order."""
+    decisions: tuple[DecisionRecord, ...] = ()
+    """Why policies denied it, and what dry runs made of it."""
 
 
 def explain(source: Source, request: Request | HttpRequest, target: Target | None) -> Explanation:
@@ -65,7 +72,51 @@ def explain(source: Source, request: Request | HttpRequest, target: Target | Non
             effect = flow.send(None)
     finally:
         flow.close()
-    return _explanation(effect, seen[0] if seen else None, tuple(steps))
+    found = _explanation(effect, seen[0] if seen else None, tuple(steps))
+    plan = source.plan()
+    if not seen or plan is None or not seen[0].judgements:
+        return found
+    return replace(found, decisions=_decisions(seen[0], plan.version, request, source))
+
+
+def explain_inbound(
+    source: Source, request: Request | HttpRequest, connection: Connection
+) -> Explanation:
+    """The same for a request that comes in; the application does not run."""
+    if not isinstance(request, Request):
+        request, _ = _asked(request, None)
+    seen: list[CallContext] = []
+    steps: list[tuple[str, str]] = []
+
+    def observe(context: CallContext) -> None:
+        context.tracing = lambda step, decided: steps.append((step, decided))
+        seen.append(context)
+
+    # Nobody is told: this is no request that came.
+    quiet = replace(source, live=replace(source.live, emit=silent))
+    flow = inbound(quiet, request, connection, observe)
+    try:
+        effect = next(flow)
+        while isinstance(effect, Sleep):
+            effect = flow.send(None)
+    finally:
+        flow.close()
+    plan = source.plan()
+    version = 0 if plan is None else plan.version
+    found = _explanation(effect, seen[0], tuple(steps))
+    return replace(found, decisions=_decisions(seen[0], version, request, source))
+
+
+def _decisions(
+    context: CallContext, version: int, request: Request, source: Source
+) -> tuple[DecisionRecord, ...]:
+    budget = source.live.records
+    shown = SHOWN if budget is None else budget.shown
+    seen = context.forwarded or request
+    request_id = seen.headers.get("x-request-id") or ""
+    return tuple(
+        tell.explain(judgement, version, request_id)(shown) for judgement in context.judgements
+    )
 
 
 def _asked(asked: HttpRequest, target: Target | None) -> tuple[Request, Target]:

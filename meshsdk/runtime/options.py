@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from meshsdk.call.address_map import AS_THEY_ARE, AddressMap
+from meshsdk.call.decision_record import SHOWN, Shown
 from meshsdk.clock import Clock, Random, SystemClock, SystemRandom
 from meshsdk.config.extension import HttpFilterExtension, PlacedFilter
 from meshsdk.resilience.caller_retries import RetryStrategy
@@ -32,6 +33,8 @@ class Options:
     freeze_objects: bool = True
     """Call `gc.freeze` at the first start in a process: no pass of the garbage collector, nor the one
     at the end of a script, then walks the modules."""
+    shown: Shown = SHOWN
+    """Header fields and claims whose values records of decisions may show."""
     emit: Emit = log
     clock: Clock = SystemClock()
     random: Random = SystemRandom()

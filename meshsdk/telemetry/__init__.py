@@ -3,6 +3,7 @@
 from meshsdk.telemetry.events import (
     CallDenied,
     ConfigReported,
+    DryRunDecided,
     Emit,
     Event,
     HostEjected,
@@ -12,10 +13,12 @@ from meshsdk.telemetry.events import (
     StreamChanged,
     silent,
 )
+from meshsdk.telemetry.why import Why
 
 __all__ = [
     "CallDenied",
     "ConfigReported",
+    "DryRunDecided",
     "Emit",
     "Event",
     "HostEjected",
@@ -23,5 +26,6 @@ __all__ = [
     "PlanPublished",
     "ResourceRejected",
     "StreamChanged",
+    "Why",
     "silent",
 ]

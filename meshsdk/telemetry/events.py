@@ -1,8 +1,10 @@
 """What happened, as typed values. Rooms emit them; hooks log, count or show them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from meshsdk.telemetry.why import UNEXPLAINED, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,35 @@ class CallDenied:
     status: int
     details: str
     principal: str
+    listener: str = ""
+    request_id: str = ""
+    config_version: int = 0
+    why: Why = field(default=UNEXPLAINED, compare=False)
+    """Of a denial by policy: the record of the decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunDecided:
+    """Shadow rules judged a request; nothing was refused for it."""
+
+    listener: str
+    filter: str
+    prefix: str
+    """Of their statistics: `istio_dry_run_allow_`, `istio_dry_run_deny_`."""
+    allowed: bool
+    policy: str
+    """Empty: none matched."""
+    config_version: int = 0
+    request_id: str = ""
+    why: Why = field(default=UNEXPLAINED, compare=False)
+
+    @property
+    def action(self) -> str:
+        """Istio's `authz_dry_run_action`: `allow` or `deny`; empty for other prefixes."""
+        for action in ("allow", "deny"):
+            if f"_{action}_" in self.prefix:
+                return action
+        return ""
 
 
 Event: TypeAlias = (
@@ -88,6 +119,7 @@ Event: TypeAlias = (
     | IdentityChanged
     | HostEjected
     | CallDenied
+    | DryRunDecided
 )
 Emit: TypeAlias = Callable[[Event], None]
 """Hooks never raise and never block."""

@@ -6,6 +6,7 @@ import logging
 from meshsdk.telemetry.events import (
     CallDenied,
     ConfigReported,
+    DryRunDecided,
     Emit,
     Event,
     HostEjected,
@@ -35,6 +36,9 @@ def guarded(emit: Emit) -> Emit:
 
 def log(event: Event) -> None:
     """Log one event. Messages are constant but for the words that a person needs to act."""
+    if isinstance(event, CallDenied | DryRunDecided):
+        _log_decision(event)
+        return
     extra = {f"meshsdk.{key}": value for key, value in _facts(event).items()}
     match event:
         case PlanPublished():
@@ -53,8 +57,21 @@ def log(event: Event) -> None:
             _IDENTITY.warning("identity is %s: %s", event.state, event.reason, extra=extra)
         case HostEjected():
             _FLOW.warning("ejected %s of %s", event.address, event.cluster, extra=extra)
-        case CallDenied():
-            _FLOW.debug("denied", extra=extra)
+
+
+def _log_decision(event: CallDenied | DryRunDecided) -> None:
+    """One of many: nothing is worked out unless somebody listens."""
+    if isinstance(event, DryRunDecided) and event.allowed:
+        return
+    if not _FLOW.isEnabledFor(logging.DEBUG):
+        return
+    facts = {f"meshsdk.{key}": value for key, value in _facts(event).items() if key != "why"}
+    what = "would be denied" if isinstance(event, DryRunDecided) else "denied"
+    record = event.why.record()
+    if record is None:
+        _FLOW.debug(what, extra=facts)
+    else:
+        _FLOW.debug("%s: %s", what, record, extra={**facts, "meshsdk.record": record})
 
 
 def _facts(event: Event) -> dict[str, object]:

@@ -3,7 +3,7 @@ and principals, each equal to Envoy's, or stricter by a named rule."""
 
 import json
 import lzma
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path

@@ -1,0 +1,113 @@
+"""What hooks learn of decisions by policy, and what callers do not."""
+
+from dataclasses import replace
+
+from meshsdk.call.decision_record import DecisionRecord, Shown
+from meshsdk.call.effects import Deliver
+from meshsdk.call.headers import Headers
+from meshsdk.call.message import Response
+from meshsdk.flow.inbound import inbound
+from meshsdk.runtime.explain import explain_inbound
+from meshsdk.telemetry import CallDenied, DryRunDecided, Event, Why
+from meshsdk.telemetry.why import RecordBudget
+from meshsdk.testing.clock import FakeClock
+from tests.flow.plans import Mesh
+from tests.flow.test_inbound import ALICE, BOB, REQUEST, STRICT, connection
+
+DRY = STRICT.replace(
+    "              rules:\n",
+    "              shadow_rules_stat_prefix: istio_dry_run_allow_\n"
+    "              shadow_rules: {policies: {q: {permissions: [{header: {name: ':method',"
+    " string_match: {exact: PUT}}}], principals: [{any: true}]}}}\n"
+    "              rules:\n",
+)
+NAMED = replace(REQUEST, headers=Headers([("x-request-id", "r-1")]))
+
+
+def told(config: str, peer: str) -> list[Event]:
+    mesh, events = Mesh(config), list[Event]()
+    mesh.source.live.emit = events.append
+    effect = next(inbound(mesh.source, NAMED, connection(peer)))
+    if isinstance(effect, Deliver):
+        assert isinstance(effect.outcome, Response)
+        assert effect.outcome.body == b"RBAC: access denied"
+    return events
+
+
+def test_a_denial_tells_its_record_with_version_and_request_id() -> None:
+    [event] = told(STRICT, BOB)
+
+    assert isinstance(event, CallDenied)
+    record = event.why.record()
+    assert record is not None
+    assert (record.request_id, record.config_version) == ("r-1", event.config_version)
+    assert event.request_id == "r-1"
+    assert record.nearest[0].failed.actual == f"'{BOB}'"
+    assert record.change is not None
+    assert record.change.what == "principal"
+
+
+def test_an_allowed_request_tells_nothing() -> None:
+    assert told(STRICT, ALICE) == []
+
+
+def test_a_dry_run_tells_its_result_and_refuses_nothing() -> None:
+    [event] = told(DRY, ALICE)
+
+    assert isinstance(event, DryRunDecided)
+    assert (event.allowed, event.policy, event.action) == (False, "", "allow")
+    record = event.why.record()
+    assert record is not None
+    assert record.is_dry_run
+    assert record.nearest[0].policy == "q"
+
+
+def test_records_are_made_when_asked_and_only_so_many_a_second() -> None:
+    clock = FakeClock()
+    budget = RecordBudget(clock)
+    made: list[Shown] = []
+
+    def ask() -> bool:
+        [event] = told(STRICT, BOB)
+        assert isinstance(event, CallDenied)
+        record = event.why.record()
+        assert record is not None
+
+        def explain(shown: Shown) -> DecisionRecord:
+            made.append(shown)
+            return record
+
+        return Why(explain, budget).record() is not None
+
+    at_once = [ask() for _ in range(22)]
+    clock.advance(0.15)
+
+    assert at_once == [True] * 20 + [False] * 2
+    assert ask()
+    assert len(made) == 21
+
+
+def test_a_record_is_worked_out_once() -> None:
+    [event] = told(STRICT, BOB)
+
+    assert isinstance(event, CallDenied)
+    assert event.why.record() is event.why.record()
+
+
+def test_explain_tells_why_a_request_would_be_denied_and_tells_nobody_else() -> None:
+    mesh, events = Mesh(DRY), list[Event]()
+    mesh.source.live.emit = events.append
+
+    found = explain_inbound(mesh.source, NAMED, connection(BOB))
+
+    assert found.status == 403
+    assert [record.is_dry_run for record in found.decisions] == [True, False]
+    assert found.decisions[1].request_id == "r-1"
+    assert events == []
+
+
+def test_explain_tells_that_the_application_would_answer() -> None:
+    found = explain_inbound(Mesh(STRICT).source, NAMED, connection(ALICE))
+
+    assert found.status is None
+    assert found.decisions == ()
