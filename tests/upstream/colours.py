@@ -87,7 +87,7 @@ def _state(response: httpx.Response) -> tuple[object, ...]:
         response.is_closed,
         response.is_stream_consumed,
         response.num_bytes_downloaded,
-        response.is_closed and response.elapsed.total_seconds() > 0.0,
+        response.is_closed and response.elapsed.total_seconds() >= 0.0,
         pickle.loads(pickle.dumps(response)).content if response.is_closed else b"",
     )
 
