@@ -18,6 +18,7 @@ from typing import Final, Literal
 from meshsdk.call.effects import CallApp, Deliver, Flow
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Response
+from meshsdk.call.serving import enter_serving, leave_serving
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.asgi_exchange import InboundMesh, can_deny, delivered, refuse, settle
 from meshsdk.downstream.asgi_http import HttpExchange
@@ -131,9 +132,10 @@ class MeshMiddleware:
             if not isinstance(effect, (CallApp, Deliver)):
                 effect = await settle(flow, effect, exchange.body)
             if isinstance(effect, Deliver):
-                answer, new = delivered(effect), scope
+                answer, new, serving = delivered(effect), scope, None
             else:
                 answer, new = None, app_scope(scope, request, effect.request, found, mesh)
+                serving = effect.serving
         except Exception as error:
             _LOG.exception(_CHECK_FAILED)
             exchange.abandon(error)
@@ -144,9 +146,11 @@ class MeshMiddleware:
         if answer is not None:
             return await exchange.answer(answer)
         token = set_current_peer(found.connection.peer)
+        entered = enter_serving(serving)
         try:
             await exchange.run(self.app, new)
         finally:
+            leave_serving(entered)
             reset_current_peer(token)
 
     def _uncaptured(self, mesh: InboundMesh, scope: Scope, receive: AsgiReceive) -> Captured:

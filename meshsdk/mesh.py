@@ -122,6 +122,8 @@ class Mesh:
             retry=options.retry,
             records=RecordBudget(options.clock, options.shown),
             guards_writes=options.retry_needs_idempotency_key,
+            propagates_deadline=options.propagate_deadline,
+            propagates_context=options.propagate_context,
         )
         self.contexts = TlsContexts(options.clock)
         self.tls = FeedTls(self.contexts, self._secrets)

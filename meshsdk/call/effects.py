@@ -1,10 +1,12 @@
 """What a flow asks for. The adapter of the caller's library performs it and sends the reply."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from dataclasses import field
 from typing import Literal, TypeAlias, TypeVar
 
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import BodyEnd, Outcome, Request, Response
+from meshsdk.call.serving import Serving
 from meshsdk.call.value import unique, value
 
 T = TypeVar("T")
@@ -146,6 +148,8 @@ Effect: TypeAlias = (
     Send | Dial | Sleep | Fetch | ReadBody | Mirror | CallApp | WaitForConfig | Deliver
 )
 Reply: TypeAlias = Outcome | Dialed | Fetched | BodyRead | BodyEnd | bool | None
+    serving: Serving | None = field(default=None, compare=False)
+    """What the adapter enters (`enter_serving`) while the application runs."""
 Flow: TypeAlias = Generator[Effect, Reply, T]
 
 

@@ -1,5 +1,7 @@
 """What goes out: the request of each attempt, its time limits, and what comes back of our own."""
 
+from dataclasses import replace
+
 from meshsdk.call.effects import Attempt, Send
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import LocalReply, Request, Response
@@ -29,6 +31,7 @@ def prepare(call: Call) -> float | None:
     call.timeouts, duration = _bounds(call, request) if told else _usual_bounds(call, request)
     if chosen.hash_policies:
         call.hash_key = chosen.hash(request, context)
+    inherited = context.deadline is not None and _inherit(call, context.deadline)
     if call.timeouts.total is not None:
         call.deadline = context.deadline = call.started + call.timeouts.total
     if duration.limit is not None:
@@ -41,9 +44,34 @@ def prepare(call: Call) -> float | None:
         request = request.with_headers(headers)
     call.request = request
     return call.timeouts.patience
+    if inherited:
+        request = _with_less_time(request, call)
 
 
 _Bounds = tuple[deadline.Timeouts, deadline.Duration]
+
+def _inherit(call: Call, ends: float) -> bool:
+    """End the call with the request that it is made for; whether that is sooner than it would."""
+    assert call.timeouts is not None
+    left, total = max(0.0, ends - call.started), call.timeouts.total
+    if total is not None and total <= left:
+        return False
+    call.timeouts = replace(call.timeouts, total=left)
+    call.ends_early = True
+    return True
+
+
+def _with_less_time(request: Request, call: Call) -> Request:
+    """A gRPC request that names no more time than it has."""
+    assert call.timeouts is not None and call.timeouts.total is not None
+    if not reply.is_grpc(request):
+        return request
+    asked, left = deadline.grpc_timeout(request), call.timeouts.total
+    if asked is not None and asked <= left:
+        return request
+    told = deadline.format_grpc_timeout(max(left, 0.001))
+    return request.with_headers(request.headers.set("grpc-timeout", told))
+
 
 
 def _bounds(call: Call, request: Request) -> _Bounds:

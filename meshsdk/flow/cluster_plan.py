@@ -115,6 +115,10 @@ class LiveState:
     """How many records of decisions may be made; None: as many as are asked for."""
     guards_writes: bool = False
     """No POST or PATCH without an Idempotency-Key is ever sent twice."""
+    propagates_deadline: bool = True
+    """Calls end when the request ends that they are made for."""
+    propagates_context: bool = True
+    """They take its trace, baggage and request id along."""
     clusters: dict[str, ClusterState] = field(default_factory=dict[str, ClusterState])
     compiling: Lock = field(default_factory=Lock)
     """Held while a cluster's balancer is made; calls that find one made never take it."""

@@ -10,6 +10,7 @@ from meshsdk.call.effects import CallApp, Deliver, Flow, Reply
 from meshsdk.call.message import BodyEnd, LocalReply, Request, Response
 from meshsdk.flow import network, reply, select, tell
 from meshsdk.flow.http import Answered, unwind, walk
+from meshsdk.flow.inherited import serving_of
 from meshsdk.flow.outbound import Source
 from meshsdk.flow.plan import Plan
 from meshsdk.flow.select import Selected
@@ -123,7 +124,10 @@ def _http(
         else:
             chosen = walked.chosen
             context.cluster = chosen.cluster
-            answer = yield CallApp(chosen.finalize(walked.request, context))
+            if chosen.virtual_cluster is not None:
+                context.virtual_cluster = chosen.virtual_cluster(walked.request)
+            asked = chosen.finalize(walked.request, context)
+            answer = yield CallApp(asked, serving_of(request, asked, chosen, context))
             assert isinstance(answer, Response)
             response = unwind(chosen.on_response(answer, context), walked.on_response, context)
             options = http.hcm.options

@@ -11,6 +11,7 @@ from meshsdk.errors import NotReadyError
 from meshsdk.flow import network, router, select
 from meshsdk.flow.cluster_plan import ClusterPlan, LiveState
 from meshsdk.flow.http import Answered, unwind, walk
+from meshsdk.flow.inherited import inherit, patience
 from meshsdk.flow.plan import Plan
 from meshsdk.flow.routed_call import Call
 from meshsdk.flow.select import Selected, Target
@@ -60,7 +61,8 @@ def outbound(
         selected = select.outbound(plan, target)
         if selected is not None:
             return _begun(source, plan, selected, request, target, observe)
-    return _waiting(source, request, target, WAIT_FOR_CONFIG if wait is None else wait, observe)
+    bound = patience(source.live, WAIT_FOR_CONFIG if wait is None else wait)
+    return _waiting(source, request, target, bound, observe)
 
 
 Observe = Callable[[CallContext], None]
@@ -77,7 +79,7 @@ def _begun(
     context = new_context(source, selected, target)
     if observe is not None:
         observe(context)
-    return through(plan, selected, request, context)
+    return through(plan, selected, inherit(source.live, request, context), context)
 
 
 def _waiting(

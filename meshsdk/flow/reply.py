@@ -50,6 +50,11 @@ UPSTREAM_TIMEOUT = LocalReply(
     504, b"upstream request timeout", flags=("UT",), details="response_timeout"
 )
 
+# The request that the call was made for has no time left: ours, so its details are.
+CALLER_TIMEOUT = LocalReply(
+    504, b"upstream request timeout", flags=("UT",), details="meshsdk_inherited_deadline"
+)
+
 
 def not_built(what: str) -> LocalReply:
     """A call met configuration whose code does not exist: it fails by that name."""

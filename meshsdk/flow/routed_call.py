@@ -41,6 +41,7 @@ class Call:
         "context",
         "deadline",
         "duration_ends",
+        "ends_early",
         "hash_key",
         "host",
         "idle",
@@ -82,6 +83,8 @@ class Call:
         self.started = context.clock.monotonic()
         self.deadline: float | None = None
         """Monotonic seconds of the route's timeout; None: unbounded."""
+        self.ends_early = False
+        """Whether `deadline` is that of the request for which the call is made."""
         self.duration_ends: float | None = None
         """Monotonic seconds of max_stream_duration; None: unbounded."""
         self.hash_key: int | None = None
@@ -179,7 +182,7 @@ class Call:
         ends = self.duration_ends
         if ends is not None and (self.deadline is None or ends <= self.deadline):
             return _MAX_DURATION
-        return reply.UPSTREAM_TIMEOUT
+        return reply.CALLER_TIMEOUT if self.ends_early else reply.UPSTREAM_TIMEOUT
 
     # -- hosts ------------------------------------------------------------------------------
 

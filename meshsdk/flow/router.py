@@ -33,6 +33,8 @@ def run(call: Call) -> Flow[Response]:
         return reply.to_response(answer, call.request, context)
     patience = prepare(call)
     if patience is not None:
+    if call.ends_early and call.deadline is not None and call.deadline <= call.started:
+        return own_answer(call, reply.CALLER_TIMEOUT)
         return _end(call, (yield from hedged(call, patience)))
     while True:
         host = call.pick()

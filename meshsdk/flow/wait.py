@@ -6,6 +6,7 @@ Source: Envoy, ActiveStream::onStreamMaxDurationReached, onStreamIdleTimeout.
 from meshsdk.call.context import CallContext
 from meshsdk.call.message import LocalReply, Request
 from meshsdk.filters.chain import Bound
+from meshsdk.flow.reply import CALLER_TIMEOUT
 from meshsdk.resilience.deadline import stream_duration
 from meshsdk.resources.hcm_options import HcmOptions
 from meshsdk.routing.action import Chosen
@@ -33,6 +34,8 @@ def in_filters(
             idle = chosen.idle_timeout
     if limit:
         bounds.append(Bound(context.start + limit, _MAX_DURATION))
+    if context.deadline is not None:
+        bounds.append(Bound(context.deadline, CALLER_TIMEOUT))
     if idle:
         bounds.append(Bound(now + idle, _IDLE))
     return min(bounds, key=lambda bound: bound.ends, default=None)

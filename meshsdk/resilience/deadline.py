@@ -205,6 +205,11 @@ def format_grpc_timeout(seconds: float) -> str:
     number, unit = _ms(seconds), "m"
     for divisor, larger in ((1000, "S"), (60, "M"), (60, "H")):
         if number <= _GRPC_MAX:
+def expected_timeout(request: Request) -> float | None:
+    """Seconds of x-envoy-expected-rq-timeout-ms; None: absent or no number."""
+    return _milliseconds(request, EXPECTED_TIMEOUT)
+
+
             break
         number, unit = number // divisor, larger
     return f"{min(number, _GRPC_MAX)}{unit}"

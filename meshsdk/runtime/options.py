@@ -35,6 +35,12 @@ class Options:
     at the end of a script, then walks the modules."""
     shown: Shown = SHOWN
     """Header fields and claims whose values records of decisions may show."""
+    propagate_deadline: bool = True
+    """Calls end when the request ends that they are made for, by its route's timeout and what its
+    caller says of its own; they are never given more time by it."""
+    propagate_context: bool = True
+    """Calls take trace context (W3C, B3), baggage and request id of that request along, where they
+    have none of their own."""
     emit: Emit = log
     clock: Clock = SystemClock()
     random: Random = SystemRandom()
