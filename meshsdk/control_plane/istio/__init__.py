@@ -7,17 +7,31 @@ from typing import Final
 
 from meshsdk.control_plane.istio import (
     authorization_policy,
+    destination_rule,
+    kubernetes,
     peer_authentication,
     request_authentication,
+    service_entry,
     sidecar,
     virtual_service,
+    workload_entry,
+    workload_group,
 )
 from meshsdk.control_plane.istio.documents import Kind
 
 KINDS: Final[tuple[Kind, ...]] = (
     authorization_policy.KIND,
+    destination_rule.KIND,
+    kubernetes.ENDPOINT_SLICE,
+    kubernetes.ENDPOINTS,
+    kubernetes.NAMESPACE,
+    kubernetes.POD,
+    kubernetes.SERVICE,
     peer_authentication.KIND,
     request_authentication.KIND,
+    service_entry.KIND,
     sidecar.KIND,
     virtual_service.KIND,
+    workload_entry.KIND,
+    workload_group.KIND,
 )

@@ -16,10 +16,12 @@ from functools import cached_property
 
 from meshsdk.control_plane.istio.authn import KeySets
 from meshsdk.control_plane.istio.delegates import with_delegates
+from meshsdk.control_plane.istio.destination_rule import DestinationRule, DestinationRules
 from meshsdk.control_plane.istio.egress import Egress
 from meshsdk.control_plane.istio.http_actions import Destination
 from meshsdk.control_plane.istio.loader import Loaded
 from meshsdk.control_plane.istio.mesh_config import MeshConfig
+from meshsdk.control_plane.istio.proxies import Proxy
 from meshsdk.control_plane.istio.registry import Registry, by_host
 from meshsdk.control_plane.istio.services import Service
 from meshsdk.control_plane.istio.sidecar import OutboundMode, Sidecar
@@ -45,6 +47,16 @@ class Config:
         """Those with hosts, their delegates inside, oldest first."""
         default = self.mesh.default_virtual_service_export_to
         return with_delegates(self.loaded.all(VirtualService), default)
+
+    @cached_property
+    def _destination_rules(self) -> DestinationRules:
+        default = self.mesh.default_destination_rule_export_to
+        rules = self.loaded.all(DestinationRule)
+        return DestinationRules(rules, self.mesh.root_namespace, default)
+
+    def destination_rule(self, service: Service, proxy: Proxy) -> DestinationRule | None:
+        """The rule that a node follows when it calls a service."""
+        return self._destination_rules.for_service(service, proxy.namespace, proxy.labels)
 
 
 @dataclass(frozen=True)

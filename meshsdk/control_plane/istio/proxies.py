@@ -45,8 +45,8 @@ class Proxy:
 
     @property
     def dns_capture(self) -> bool:
-        """Whether it can use allocated addresses."""
-        return self.is_true("DNS_CAPTURE")
+        """Whether it can use allocated addresses; istiod's allocation in memory asks for both."""
+        return self.is_true("DNS_CAPTURE") and self.is_true("DNS_AUTO_ALLOCATE")
 
     @property
     def network(self) -> str:

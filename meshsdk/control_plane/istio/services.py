@@ -85,11 +85,8 @@ class Endpoint:
     is_inline: bool = False
     """Written inside a ServiceEntry."""
     is_ready: bool = True
-
-    @property
-    def tls_mode(self) -> str:
-        """`istio` where it says that it takes Istio's mTLS."""
-        return self.labels.get(TLS_MODE, "")
+    has_mtls: bool = False
+    """It says (by label, or a WorkloadEntry by having an account) that it takes Istio's mTLS."""
 
 
 @dataclass(frozen=True)
