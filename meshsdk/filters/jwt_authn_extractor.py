@@ -1,7 +1,7 @@
 """Where tokens are found in a request, and how they are taken out of it. Source: Envoy, Extractor."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import quote
@@ -41,7 +41,7 @@ class Location(Protocol):
 
     @property
     def issuers(self) -> Issuers: ...
-    def find(self, request: Request) -> Iterator[str]:
+    def find(self, request: Request) -> Sequence[str]:
         """The tokens that are there, in order."""
         ...
 
@@ -58,15 +58,18 @@ class InHeader:
     prefix: str
     issuers: Issuers
 
-    def find(self, request: Request) -> Iterator[str]:
-        for value in request.headers.values(self.name):
-            if not self.prefix:
-                yield value
-                continue
-            at = value.find(self.prefix)
+    def find(self, request: Request) -> Sequence[str]:
+        values = request.headers.values(self.name)
+        prefix = self.prefix
+        if not prefix or not values:
+            return values
+        found: list[str] = []
+        for value in values:
+            at = value.find(prefix)
             if at >= 0:
-                start = _TOKEN_START.search(value, at + len(self.prefix))
-                yield value if start is None else value[start.start() :]
+                start = _TOKEN_START.search(value, at + len(prefix))
+                found.append(value if start is None else value[start.start() :])
+        return found
 
     def remove(self, request: Request) -> Request:
         return request.with_headers(request.headers.without(self.name))
@@ -79,9 +82,8 @@ class InParameter:
     name: str
     issuers: Issuers
 
-    def find(self, request: Request) -> Iterator[str]:
-        if "?" in request.path:
-            yield from _parameters(request.path).get(self.name, [])[:1]
+    def find(self, request: Request) -> Sequence[str]:
+        return _parameters(request.path).get(self.name, [])[:1] if "?" in request.path else ()
 
     def remove(self, request: Request) -> Request:
         """Every value goes, and the rest is written anew as Envoy does: decoded, by name. What may
@@ -110,10 +112,9 @@ class InCookie:
     name: str
     issuers: Issuers
 
-    def find(self, request: Request) -> Iterator[str]:
+    def find(self, request: Request) -> Sequence[str]:
         found = cookies(request).get(self.name)
-        if found is not None:
-            yield found
+        return () if found is None else (found,)
 
     def remove(self, request: Request) -> Request:
         return request

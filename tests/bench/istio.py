@@ -77,8 +77,8 @@ _SIDECAR_FILTERS = [
 ]
 
 
-def server(port: int, count: int = 20) -> Json:
-    """A STRICT port behind that many policies."""
+def server(port: int, count: int = 20, filters: list[Json] | None = None) -> Json:
+    """A STRICT port behind that many policies, or behind filters of the caller's."""
     rbac = _typed(
         "envoy.filters.http.rbac", "filters.http.rbac.v3.RBAC", rules={"policies": policies(count)}
     )
@@ -91,7 +91,11 @@ def server(port: int, count: int = 20) -> Json:
     chain = {
         "filter_chain_match": {"destination_port": port, "transport_protocol": "tls"},
         "transport_socket": tls,
-        "filters": [_hcm([_to(f"inbound|{port}||", timeout="0s")], [rbac, *_SIDECAR_FILTERS])],
+        "filters": [
+            _hcm(
+                [_to(f"inbound|{port}||", timeout="0s")], [*(filters or [rbac]), *_SIDECAR_FILTERS]
+            )
+        ],
     }
     listener = {
         "name": "virtualInbound",

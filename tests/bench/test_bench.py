@@ -2,13 +2,17 @@
 
 import pytest
 
-from tests.bench import bench_decisions, bench_httpx, bench_mesh
+from tests.bench import bench_decisions, bench_httpx, bench_mesh, bench_rbac
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
 
 def test_decisions() -> None:
     bench_decisions.main()
+
+
+def test_authorization() -> None:
+    bench_rbac.main()
 
 
 def test_transport_alone() -> None:
