@@ -21,6 +21,8 @@ NodeSnapshot: TypeAlias = Mapping[str, Mapping[str, Mapping[str, object]]]
 that was given is encoded once, whatever number of nodes gets it, and is not to be changed."""
 Changes: TypeAlias = Mapping[str, Mapping[str, Mapping[str, object] | None]]
 """As NodeSnapshot; None removes."""
+SnapshotSource: TypeAlias = Callable[[], NodeSnapshot | None]
+Admit: TypeAlias = Callable[[Mapping[str, object], ServerCall], SnapshotSource]
 
 _MAX_UNREAD: Final = 16  # requests of one stream that wait; then gRPC's flow control holds the rest
 
@@ -67,13 +69,18 @@ class AdsServer:
         self,
         snapshot_for: Callable[[Mapping[str, object]], NodeSnapshot | None] | None = None,
         *,
+        admit: Admit | None = None,
         max_streams: int = 32,
     ) -> None:
         """`snapshot_for` is asked, with the node, for those that `set` was not called for: when
-        their stream begins, and by `refresh`. None: none yet. On a thread of the server."""
+        their stream begins, and by `refresh`. None: none yet. On a thread of the server.
+
+        `admit` takes its place where callers prove who they are: it is asked when a stream has
+        said its node, may abort the call, and gives what is asked for this stream's snapshot."""
         self.grpc = GrpcServer(threads=max_streams + 4)
         """For other services on the same addresses; add them before `start`."""
         self._snapshot_for = snapshot_for
+        self._admit = admit
         self._max_streams = max_streams
         self._news = threading.Condition(threading.RLock())
         self._streams: list[_Stream] = []
@@ -85,9 +92,11 @@ class AdsServer:
 
     # -- life -------------------------------------------------------------------------------
 
-    def listen(self, address: str = "127.0.0.1:0", tls: ServerTls | None = None) -> int:
+    def listen(
+        self, address: str = "127.0.0.1:0", tls: ServerTls | Callable[[], ServerTls] | None = None
+    ) -> int:
         """Bind `host:port` or `unix:///path`, before `start`; gives the port. OSError when it
-        cannot."""
+        cannot. `tls` as in `GrpcServer.listen`."""
         return self.grpc.listen(address, tls)
 
     def start(self) -> None:
@@ -238,9 +247,13 @@ class AdsServer:
         if node is None or not isinstance(node_id, str):
             call.abort("INVALID_ARGUMENT", "missing node information")
         stream.node = node
-        self._ask_for_snapshot(stream)
+        if self._admit is not None:
+            stream.source = self._admit(node, call)
+        elif self._snapshot_for is not None:
+            stream.source = partial(self._snapshot_for, node)
         with self._news:
-            stream.node_id = node_id
+            stream.node_id = node_id  # from here on `refresh` knows it
+        self._ask_for_snapshot(stream)
 
     def _is_settled(self, stream: "_Stream") -> bool:
         current, watches = self._current(stream), stream.session.watches.values()
@@ -253,11 +266,12 @@ class AdsServer:
         return self._snapshots.get(stream.node_id or "", stream.snapshot)
 
     def _ask_for_snapshot(self, stream: "_Stream") -> None:
-        if self._snapshot_for is None:
+        if stream.source is None:
             return
-        resources = self._snapshot_for(stream.node)
-        with self._news:
-            stream.snapshot = None if resources is None else self._encode(resources)
+        with stream.asking:  # else an older answer could come last
+            resources = stream.source()
+            with self._news:
+                stream.snapshot = None if resources is None else self._encode(resources)
 
     def _encode(self, resources: NodeSnapshot) -> Snapshot:
         return {
@@ -296,8 +310,11 @@ class _Stream:
     node: Mapping[str, object] = field(default_factory=dict[str, object])
     node_id: str | None = None
     """None until the first request has been read."""
+    source: SnapshotSource | None = None
+    """What is asked for its snapshot, for a node that was not `set`."""
+    asking: threading.Lock = field(default_factory=threading.Lock)
     snapshot: Snapshot | None = None
-    """Of `snapshot_for`."""
+    """Of `source`."""
     served: Snapshot | None = None
     """What was compared last with what the client holds."""
     failure: str = ""

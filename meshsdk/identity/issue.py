@@ -1,6 +1,7 @@
 """Issuing X509-SVIDs: the CA of the embedded control plane and of tests."""
 
 import datetime
+import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
@@ -15,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from meshsdk.call.spiffe_id import SpiffeId, is_trust_domain, shown
 from meshsdk.clock import Clock
 from meshsdk.errors import IdentityError, PeerError
-from meshsdk.identity.svid import Svid
+from meshsdk.identity.svid import Svid, TlsCertificate
 from meshsdk.identity.trust_bundle import TrustBundle
 
 SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -106,7 +107,7 @@ class CertificateAuthority:
         if not valid:
             raise PeerError("the certificate request is not signed by its own key")
         leaf = self._leaf(_acceptable(key), spiffe_id, ttl, dns_names)
-        return _pem(leaf), *(_pem(x509.load_der_x509_certificate(der)) for der in self.chain)
+        return _pem(leaf), *self._chain_pem()
 
     def mint(
         self,
@@ -124,6 +125,28 @@ class CertificateAuthority:
         )
         return Svid.from_der(b"".join((_der(leaf), *self.chain)), private, hint)
 
+    def mint_server(
+        self, dns_names: Iterable[str], addresses: Iterable[str] = ()
+    ) -> TlsCertificate:
+        """For a control plane, as istiod's own: names and IP addresses, no SPIFFE ID, as long as
+        the CA (FEED.md 1.1)."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        sans = [
+            *map(x509.DNSName, dns_names),
+            *(x509.IPAddress(ipaddress.ip_address(address)) for address in addresses),
+        ]
+        ends = self.certificate.not_valid_after_utc.timestamp()
+        leaf = self._signed(key.public_key(), sans, ends)
+        return TlsCertificate.from_pem(
+            b"".join((_pem(leaf), *self._chain_pem())),
+            key.private_bytes(
+                Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            ),
+        )
+
+    def _chain_pem(self) -> Iterable[bytes]:
+        return (_pem(x509.load_der_x509_certificate(der)) for der in self.chain)
+
     def _leaf(
         self, key: _PublicKey, spiffe_id: SpiffeId, ttl: float, dns_names: Iterable[str]
     ) -> x509.Certificate:
@@ -139,6 +162,12 @@ class CertificateAuthority:
             x509.UniformResourceIdentifier(str(spiffe_id)),
             *map(x509.DNSName, dns_names),
         ]
+        return self._signed(key, sans, ends)
+
+    def _signed(
+        self, key: _PublicKey, sans: Iterable[x509.GeneralName], ends: float
+    ) -> x509.Certificate:
+        now = self.clock.time()
         builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))

@@ -79,6 +79,19 @@ class TlsCertificate:
         )
 
     @property
+    def chain_pem(self) -> bytes:
+        """The certificates, leaf first."""
+        certificates = map(x509.load_der_x509_certificate, self.chain)
+        return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
+
+    @property
+    def private_key_pem(self) -> bytes:
+        """The key, unencrypted PKCS#8."""
+        return serialization.load_der_private_key(self.private_key, password=None).private_bytes(
+            Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    @property
     def leaf(self) -> bytes:
         """The leaf's DER."""
         return self.chain[0]

@@ -19,8 +19,9 @@ class ServerTls:
     private_key: bytes
     certificate_chain: bytes
     client_roots: bytes | None = None
-    """With it a client certificate is asked for, and verified when one is given."""
     require_client_certificate: bool = False
+    """One by `client_roots`. Without it none is asked for: grpcio servers cannot ask for one that
+    may be missing."""
 
 
 class ServerCall:
@@ -41,6 +42,10 @@ class ServerCall:
         """The verified client certificate, PEM; None without one."""
         found = self._context.auth_context().get("x509_pem_cert")
         return bytes(found[0]) if found else None
+
+    def is_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return b"ssl" in self._context.auth_context().get("transport_security_type", ())
 
     def is_active(self) -> bool:
         """Whether anybody still waits for an answer."""
@@ -98,8 +103,14 @@ class GrpcServer:
         handler = untyped.method_handlers_generic_handler(service, handlers)
         self._server.add_generic_rpc_handlers((handler,))
 
-    def listen(self, address: str = "127.0.0.1:0", tls: ServerTls | None = None) -> int:
-        """Bind an address (`host:port`, `unix:///path`); gives the port. OSError when it cannot."""
+    def listen(
+        self, address: str = "127.0.0.1:0", tls: "ServerTls | Callable[[], ServerTls] | None" = None
+    ) -> int:
+        """Bind an address (`host:port`, `unix:///path`); gives the port. OSError when it cannot.
+
+        A function is asked for each connection, on a thread of gRPC: certificates and roots may
+        change under a server; `require_client_certificate` may not.
+        """
         try:
             if tls is None:
                 return int(self._server.add_insecure_port(address))
@@ -130,8 +141,22 @@ def _until_the_call_ends(behaviour: StreamBehaviour) -> StreamBehaviour:
     return lambda raw, call: behaviour(requests(raw), call)
 
 
-def _credentials(tls: ServerTls) -> Any:
+def _credentials(tls: ServerTls | Callable[[], ServerTls]) -> Any:
     untyped: Any = grpc
+    if not isinstance(tls, ServerTls):
+        current, newest = tls(), tls
+
+        def configuration(found: ServerTls) -> Any:
+            return untyped.ssl_server_certificate_configuration(
+                [(found.private_key, found.certificate_chain)],
+                root_certificates=found.client_roots,
+            )
+
+        return untyped.dynamic_ssl_server_credentials(
+            configuration(current),
+            lambda: configuration(newest()),
+            current.require_client_certificate,
+        )
     return untyped.ssl_server_credentials(
         [(tls.private_key, tls.certificate_chain)],
         root_certificates=tls.client_roots,
