@@ -10,3 +10,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the expected coverage reports anew from what the recordings give now",
     )
+    parser.addoption(
+        "--envoy-cases",
+        default=60,
+        type=int,
+        metavar="N",
+        help="how many random cases the differential tests hold against a real Envoy",
+    )
+    parser.addoption(
+        "--envoy-seed", default="meshsdk", help="what those cases are drawn from: any text"
+    )

@@ -24,6 +24,8 @@ from meshsdk.matching.octets import lower, octets
 from meshsdk.matching.strings import StringMatcher, parse_string_matcher
 from meshsdk.resources.format_commands import Values
 from meshsdk.resources.header_mutations import (
+    ONE_LINE,
+    ONE_LINE_OF_RESPONSES,
     AppendAction,
     HeaderAddition,
     append,
@@ -160,7 +162,8 @@ def _mutate_response(mutation: Mutation, response: Response, context: CallContex
         request = context.forwarded
         assert request is not None
         values = Values(context, request, response, context.route_metadata or NO_METADATA)
-        return response.with_headers(_added(mutation, response.headers, values))
+        headers = _added(mutation, response.headers, values, ONE_LINE_OF_RESPONSES)
+        return response.with_headers(headers)
     if isinstance(mutation, Remove):
         if mutation.name == ":status":
             return replace(response, status=0)
@@ -170,7 +173,12 @@ def _mutate_response(mutation: Mutation, response: Response, context: CallContex
     return replace(response, headers=kept, status=0 if matches(":status") else response.status)
 
 
-def _added(addition: HeaderAddition, headers: Headers, values: Values) -> Headers:
+def _added(
+    addition: HeaderAddition,
+    headers: Headers,
+    values: Values,
+    one_line: frozenset[str] = ONE_LINE,
+) -> Headers:
     value = addition.value.constant
     if value is None:
         value = addition.value.render(values)
@@ -179,7 +187,7 @@ def _added(addition: HeaderAddition, headers: Headers, values: Values) -> Header
     present = addition.name in headers
     match addition.action:
         case AppendAction.APPEND_IF_EXISTS_OR_ADD:
-            return append(headers, addition.name, value)
+            return append(headers, addition.name, value, one_line)
         case AppendAction.ADD_IF_ABSENT:
             return headers if present else headers.add(addition.name, value)
         case AppendAction.OVERWRITE_IF_EXISTS_OR_ADD:

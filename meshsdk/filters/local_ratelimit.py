@@ -23,6 +23,8 @@ from meshsdk.matching.fraction import NEVER, Fraction, parse_runtime_fraction
 from meshsdk.resources.format_commands import Values
 from meshsdk.resources.header_mutations import (
     NONE,
+    ONE_LINE,
+    ONE_LINE_OF_RESPONSES,
     HeaderMutations,
     parse_header_addition,
 )
@@ -148,7 +150,7 @@ class LocalRateLimit:
             values = Values(
                 context, request, Response(0), context.route_metadata or NO_METADATA, has_code=False
             )
-            headers = _applied(self.response_headers, headers, values)
+            headers = _applied(self.response_headers, headers, values, ONE_LINE_OF_RESPONSES)
             if self.retry_after and outcome.bucket is not None:
                 headers = headers.set("retry-after", str(outcome.bucket.next_token(now)))
             return headers if bucket is None else headers.plus(_x_ratelimit(bucket, now))
@@ -163,12 +165,17 @@ class LocalRateLimit:
         )
 
 
-def _applied(mutations: HeaderMutations, headers: Headers, values: Values) -> Headers:
+def _applied(
+    mutations: HeaderMutations,
+    headers: Headers,
+    values: Values,
+    one_line: frozenset[str] = ONE_LINE,
+) -> Headers:
     def render(text: Format, left: Headers) -> str:
         del left
         return text.render(values)
 
-    return mutations.apply(headers, render)
+    return mutations.apply(headers, render, one_line)
 
 
 def _x_ratelimit(bucket: TokenBucket, now: float) -> tuple[tuple[str, str], ...]:

@@ -40,15 +40,15 @@ def prepare(call: Call) -> float | None:
     if told:
         headers = request.headers.without(*_CONSUMED)
         if duration.grpc_timeout is not None:
-            headers = headers.set("grpc-timeout", duration.grpc_timeout)
+            headers = headers.without("grpc-timeout")
+        if duration.grpc_timeout:
+            headers = headers.add("grpc-timeout", duration.grpc_timeout)
         request = request.with_headers(headers)
-    call.request = request
-    return call.timeouts.patience
     if inherited:
         request = _with_less_time(request, call)
+    call.request = request
+    return call.timeouts.patience
 
-
-_Bounds = tuple[deadline.Timeouts, deadline.Duration]
 
 def _inherit(call: Call, ends: float) -> bool:
     """End the call with the request that it is made for; whether that is sooner than it would."""
@@ -72,6 +72,8 @@ def _with_less_time(request: Request, call: Call) -> Request:
     told = deadline.format_grpc_timeout(max(left, 0.001))
     return request.with_headers(request.headers.set("grpc-timeout", told))
 
+
+_Bounds = tuple[deadline.Timeouts, deadline.Duration]
 
 
 def _bounds(call: Call, request: Request) -> _Bounds:
@@ -154,11 +156,12 @@ def _for_this_try(call: Call, host: Host) -> Request:
 
 def counted(call: Call, response: Response) -> Response:
     """The response, with the number of attempts where the virtual host says so."""
-    if not call.chosen.include_attempt_count_in_response:
+    if not call.number or not call.chosen.include_attempt_count_in_response:
         return response
     return response.with_headers(response.headers.set(_ATTEMPT_COUNT, str(call.number)))
 
 
 def own_answer(call: Call, local: LocalReply) -> Response:
     """An answer of the mesh itself."""
-    return counted(call, reply.to_response(local, call.request, call.context))
+    response = reply.to_response(local, call.request, call.context)
+    return counted(call, call.chosen.on_reply(response, call.context))

@@ -1,6 +1,6 @@
 """The HTTP connection manager's walk: the same for both directions and for `check`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Flow
@@ -42,8 +42,8 @@ def walk(
     internal = table.config.internal_only_headers if isinstance(table, RouteTable) else ()
     canonical = canonicalize(request, http.hcm.options, context, internal)
     if isinstance(canonical, LocalReply):
-        return Answered(reply.to_response(canonical, request, context))
-    request = canonical
+        return Answered(_refused_early(canonical, table, request, context))
+    request = context.forwarded = canonical
     if http.hcm.not_built:
         return Answered(reply.to_response(reply.not_built(http.hcm.not_built[0]), request, context))
     chosen = table.choose(request, context) if isinstance(table, RouteTable) else None
@@ -98,6 +98,22 @@ class _Place:
         return wait.in_filters(self.http.hcm.options, self.chosen, self.request, self.context)
 
 
+def _refused_early(
+    local: LocalReply, table: object, request: Request, context: CallContext
+) -> Response:
+    """A refusal before routing. Envoy looks for a route all the same, to mutate the answer, where
+    the caller has said the scheme of its own request (RouteConfigImpl::route)."""
+    context.remote = context.connection.peer.connection
+    response = reply.to_response(local, request, context)
+    if "x-forwarded-proto" not in request.headers or not isinstance(table, RouteTable):
+        return response
+    chosen = table.choose(request, context)
+    context.cluster = ""
+    if chosen is None or chosen.reply is not None:
+        return response
+    return chosen.on_reply(response, context)
+
+
 def _refusal(refused: chain.Refused, chosen: Chosen | None, context: CallContext) -> Response:
     """A filter's answer, with what the route and then the filter itself do to its fields."""
     local = refused.reply
@@ -105,7 +121,7 @@ def _refusal(refused: chain.Refused, chosen: Chosen | None, context: CallContext
     if local.as_is:
         return response
     if chosen is not None and chosen.reply is None:
-        response = chosen.on_response(response, context)
+        response = chosen.on_reply(response, context)
     if local.modify is not None:
         response = modify_local_reply(response, local.modify)
     return response
@@ -118,6 +134,8 @@ def _routed(chosen: Chosen, passed: chain.Passed, context: CallContext) -> Route
         answer = reply.not_built(chosen.not_built[0])
         response = reply.to_response(answer, request, context)
     elif chosen.reply is not None:
+        if chosen.reply_path:
+            context.forwarded = replace(request, path=chosen.reply_path)
         response = chosen.on_response(reply.to_response(chosen.reply, request, context), context)
     elif not (request.method and request.path) and (lacking := reply.incomplete(request)):
         response = chosen.on_response(reply.to_response(lacking, request, context), context)

@@ -26,15 +26,19 @@ def run(call: Call) -> Flow[Response]:
     context.cluster = chosen.cluster
     cluster = call.cluster
     if cluster is None:
-        missing = reply.no_cluster(chosen.no_cluster_status)
-        return reply.to_response(missing, call.request, context)
+        context.cluster = ""  # what does not exist has no name in %UPSTREAM_CLUSTER%
+        response = own_answer(call, reply.no_cluster(chosen.no_cluster_status))
+        context.cluster = chosen.cluster
+        return response
+    if chosen.virtual_cluster is not None:
+        context.virtual_cluster = chosen.virtual_cluster(call.request)
     if cluster.not_built:
         answer = reply.not_built(cluster.not_built[0])
         return reply.to_response(answer, call.request, context)
     patience = prepare(call)
-    if patience is not None:
     if call.ends_early and call.deadline is not None and call.deadline <= call.started:
         return own_answer(call, reply.CALLER_TIMEOUT)
+    if patience is not None:
         return _end(call, (yield from hedged(call, patience)))
     while True:
         host = call.pick()

@@ -151,7 +151,7 @@ class Duration:
     limit: float | None
     """0: the time is up already."""
     grpc_timeout: str | None = None
-    """What the request's grpc-timeout becomes; None: it stays."""
+    """What the request's grpc-timeout becomes; empty: it goes; None: it stays."""
 
 
 UNBOUNDED: Final = Duration(None)
@@ -164,16 +164,21 @@ def stream_duration(
 
     `connection_manager`: the connection manager's own max_stream_duration.
     """
+    is_told = duration is not None and is_grpc_request(request)
     asked = grpc_timeout(request)
     if asked is None or duration is None or duration.grpc_timeout_header_max is None:
+        limit = connection_manager
         if duration is not None and duration.max_stream_duration is not None:
-            return Duration(duration.max_stream_duration or None)
-        return Duration(connection_manager or None)
+            limit = duration.max_stream_duration
+        if not limit:
+            # Envoy has set a timer by the connection manager's limit, and takes both back.
+            return Duration(None, "" if is_told and connection_manager else None)
+        return Duration(limit, format_grpc_timeout(limit) if is_told else None)
     cap = duration.grpc_timeout_header_max
     limit = cap if cap and asked > cap else asked
     if limit and duration.grpc_timeout_header_offset:
         limit = max(0.0, limit - duration.grpc_timeout_header_offset)
-    return Duration(limit, format_grpc_timeout(limit))
+    return Duration(limit, format_grpc_timeout(limit) if is_told else None)
 
 
 # -- gRPC ----------------------------------------------------------------------------------
@@ -200,16 +205,16 @@ def grpc_timeout(request: Request) -> float | None:
     return -(-number // per_millisecond) / 1000
 
 
-def format_grpc_timeout(seconds: float) -> str:
-    """A grpc-timeout of at most eight digits."""
-    number, unit = _ms(seconds), "m"
-    for divisor, larger in ((1000, "S"), (60, "M"), (60, "H")):
-        if number <= _GRPC_MAX:
 def expected_timeout(request: Request) -> float | None:
     """Seconds of x-envoy-expected-rq-timeout-ms; None: absent or no number."""
     return _milliseconds(request, EXPECTED_TIMEOUT)
 
 
+def format_grpc_timeout(seconds: float) -> str:
+    """A grpc-timeout of at most eight digits."""
+    number, unit = _ms(seconds), "m"
+    for divisor, larger in ((1000, "S"), (60, "M"), (60, "H")):
+        if number <= _GRPC_MAX:
             break
         number, unit = number // divisor, larger
     return f"{min(number, _GRPC_MAX)}{unit}"

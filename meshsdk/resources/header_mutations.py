@@ -44,6 +44,45 @@ _NAMES: Final = """
     x-forwarded-host x-forwarded-port x-forwarded-proto x-request-id
 """
 ONE_LINE: Final = frozenset(_NAMES.split())
+"""Of requests."""
+ONE_LINE_OF_RESPONSES: Final = frozenset(
+    [
+        "access-control-allow-credentials",
+        "access-control-allow-headers",
+        "access-control-allow-methods",
+        "access-control-allow-origin",
+        "access-control-expose-headers",
+        "access-control-max-age",
+        "cache-control",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "date",
+        "etag",
+        "grpc-message",
+        "grpc-status",
+        "keep-alive",
+        "last-modified",
+        "location",
+        "proxy-connection",
+        "proxy-status",
+        "server",
+        "transfer-encoding",
+        "upgrade",
+        "vary",
+        "via",
+        "x-envoy-attempt-count",
+        "x-envoy-decorator-operation",
+        "x-envoy-degraded",
+        "x-envoy-immediate-health-check-fail",
+        "x-envoy-ratelimited",
+        "x-envoy-upstream-canary",
+        "x-envoy-upstream-healthchecked-cluster",
+        "x-envoy-upstream-service-time",
+        "x-request-id",
+    ]
+)
 _MAX_VALUE: Final = 16384  # HeaderValue.value, validate rule
 
 
@@ -84,8 +123,10 @@ class HeaderMutations:
         """Format commands without code."""
         return tuple(name for addition in self.add for name in addition.value.not_built)
 
-    def apply(self, headers: Headers, render: Render) -> Headers:
-        """The fields afterwards."""
+    def apply(
+        self, headers: Headers, render: Render, one_line: frozenset[str] = ONE_LINE
+    ) -> Headers:
+        """The fields afterwards; `one_line`: those of which there is one line at most."""
         if self.remove:
             headers = headers.without(*self.remove)
         if not self.add:
@@ -113,19 +154,19 @@ class HeaderMutations:
         for name, value in overwritten:
             headers = headers.set(name, value)
         for name, value in added:
-            headers = append(headers, name, value)
+            headers = append(headers, name, value, one_line)
         return headers
 
 
 NONE: Final = HeaderMutations()
 
 
-def append(headers: Headers, name: str, value: str) -> Headers:
+def append(headers: Headers, name: str, value: str, one_line: frozenset[str] = ONE_LINE) -> Headers:
     """One more value: a line of its own, or joined with a comma where Envoy keeps one line."""
-    if name in ONE_LINE:
+    if name in one_line:
         before = headers.get(name)
         if before is not None:
-            return headers.set(name, f"{before},{value}")
+            return headers.set(name, ",".join(filter(None, (before, value))))
     return headers.add(name, value)
 
 

@@ -99,6 +99,8 @@ def parse_path_rewrite(reader: Reader, match: RouteMatch) -> PathRewrite | None:
         return None
     match found[0]:
         case "prefix_rewrite":
+            if match.template is not None:
+                raise reader.error("a match with path_match_policy allows no prefix_rewrite")
             return PrefixRewrite(octets(reader.string("prefix_rewrite")))
         case "regex_rewrite":
             return RegexRewrite(parse_substitution(reader.required_message("regex_rewrite")))

@@ -14,6 +14,7 @@ from meshsdk.matching.fraction import Fraction, parse_runtime_fraction
 from meshsdk.matching.headers import HeaderMatcher, parse_header_matcher
 from meshsdk.matching.metadata import parse_metadata_matcher
 from meshsdk.matching.octets import lower, octets
+from meshsdk.matching.path import without_query
 from meshsdk.matching.query import parse_query_parameter_matcher, query_parameters
 from meshsdk.matching.regex import parse_regex_matcher
 from meshsdk.matching.strings import parse_string_matcher
@@ -89,6 +90,10 @@ class RouteMatch:
         if self.kind == "connect_matcher":
             if request.method != "CONNECT":
                 return False
+        elif self.template is not None:
+            # Envoy never leaves out path parameters here.
+            if not self.template.matches(without_query(request.path)):
+                return False
         elif not path or not self.test(path):
             return False
         fraction = self.fraction
@@ -98,11 +103,16 @@ class RouteMatch:
             condition(request, context) for condition in self.conditions
         )
 
-    def matched(self, path: str) -> str:
-        """The part of a path (without query) that a prefix_rewrite replaces."""
-        if self.kind in ("prefix", "path", "path_separated_prefix"):
-            return path[: len(self.text)]
-        return path
+    def matched(self, path: str) -> str | None:
+        """The part of a path (without query) that a prefix_rewrite replaces; None where the match
+        is not in it as it stands (path parameters were left out)."""
+        if self.kind not in ("prefix", "path", "path_separated_prefix"):
+            return path
+        found = path[: len(self.text)]
+        is_there = found == self.text or (
+            not self.case_sensitive and found.lower() == self.text.lower()
+        )
+        return found if is_there else None
 
     def describe(self) -> str:
         """For people: `prefix "/api"`."""

@@ -5,6 +5,7 @@ Nearly all of it is known when the table is built, so that a call to a plain rou
 """
 
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -48,6 +49,8 @@ class Chosen:
     cluster: str = ""
     """Empty with a reply, with `non_forwarding`, and where the field that names it is missing."""
     reply: LocalReply | None = None
+    reply_path: str = ""
+    """What a redirect has made of the path: what its header mutations see."""
     non_forwarding: bool = False
     """A server's own route: inbound it is the application's, outbound it leads nowhere."""
     no_cluster_status: int = 503
@@ -84,6 +87,8 @@ class Chosen:
     """What filters read of the route."""
     metadata: Metadata = field(default_factory=lambda: NO_METADATA)
     virtual_host_metadata: Metadata = field(default_factory=lambda: NO_METADATA)
+    virtual_cluster: Callable[[Request], str] | None = None
+    """The name of the virtual cluster of a request that goes to a cluster; None: there are none."""
     bounds_key: object = field(default_factory=object)
     """The same for every variant of this choice that has the same time limits."""
 
@@ -120,8 +125,15 @@ class Chosen:
         return rewrite_host(request, self.host_rewrite, self.append_x_forwarded_host, context, host)
 
     def on_response(self, response: Response, context: CallContext) -> Response:
-        """The response with the route's mutations: every answer of a call with this route gets
-        them, local replies of filters too (Envoy, finalizeResponseHeaders)."""
+        """The upstream's response with the route's mutations, and the cookies of its hash."""
+        response = self.on_reply(response, context)
+        if self.hash_policies:
+            response = with_cookies(response, self.hash_policies, context)
+        return response
+
+    def on_reply(self, response: Response, context: CallContext) -> Response:
+        """An answer with the route's mutations: local replies get them too, whoever makes them
+        (Envoy, finalizeResponseHeaders)."""
         if self.response_headers:
             request = context.forwarded
             assert request is not None
@@ -133,8 +145,6 @@ class Chosen:
                 self.metadata,
                 self.virtual_host_metadata,
             )
-        if self.hash_policies:
-            response = with_cookies(response, self.hash_policies, context)
         return response
 
 
@@ -198,7 +208,7 @@ def compile_choices(route: Route, host: VirtualHost, configuration: RouteConfigu
     return Choices(
         route,
         plain,
-        tuple(_with_weight(plain, entry, configuration) for entry in clusters.clusters),
+        tuple(_with_weight(plain, entry) for entry in clusters.clusters),
     )
 
 
@@ -221,6 +231,7 @@ def _plain(route: Route, host: VirtualHost, configuration: RouteConfiguration) -
         response_headers=in_order(response_levels, wins),
         metadata=route.metadata,
         virtual_host_metadata=host.metadata,
+        virtual_cluster=host.virtual_cluster if host.virtual_clusters else None,
         request_body_buffer_limit=host.request_body_buffer_limit
         if route.request_body_buffer_limit is None
         else route.request_body_buffer_limit,
@@ -272,8 +283,7 @@ def _with_cors(
     return composed((overrides, *levels))
 
 
-def _with_weight(plain: Chosen, entry: ClusterWeight, configuration: RouteConfiguration) -> Chosen:
-    wins = configuration.most_specific_header_mutations_wins
+def _with_weight(plain: Chosen, entry: ClusterWeight) -> Chosen:
     criteria = plain.metadata_match
     if entry.metadata_match is not None:
         criteria = {**(criteria or {}), **entry.metadata_match}
@@ -284,18 +294,16 @@ def _with_weight(plain: Chosen, entry: ClusterWeight, configuration: RouteConfig
         overrides=composed((plain.overrides, entry.overrides)),
         not_built=(*plain.not_built, *entry.not_built),
         cluster_host=entry.host_rewrite_literal,
-        request_headers=_around(plain.request_headers, entry.request_headers, wins),
-        response_headers=_around(plain.response_headers, entry.response_headers, wins),
+        request_headers=_before(plain.request_headers, entry.request_headers),
+        response_headers=_before(plain.response_headers, entry.response_headers),
     )
 
 
-def _around(
-    levels: tuple[HeaderMutations, ...], entry: HeaderMutations, most_specific_wins: bool
+def _before(
+    levels: tuple[HeaderMutations, ...], entry: HeaderMutations
 ) -> tuple[HeaderMutations, ...]:
-    """The levels with the most specific one in its place."""
-    if not entry:
-        return levels
-    return (*levels, entry) if most_specific_wins else (entry, *levels)
+    """A weighted cluster's mutations go first, also where the most specific level goes last."""
+    return (entry, *levels) if entry else levels
 
 
 def composed(levels: tuple[Overrides, ...]) -> Overrides:

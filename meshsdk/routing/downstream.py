@@ -32,10 +32,21 @@ def finish_response(
         if sent is not None:
             headers = headers.set(_REQUEST_ID, sent)
     if options.via:
-        headers = headers.set("via", ", ".join((*headers.values("via"), options.via)))
+        headers = _appended(headers, options.via)
     if names_server:
         headers = _server(headers, options)
     return response if headers is before else response.with_headers(headers)
+
+
+def with_via(response: Response, options: HcmOptions) -> Response:
+    """An answer with the `via` of the connection manager."""
+    if not options.via:
+        return response
+    return response.with_headers(_appended(response.headers, options.via))
+
+
+def _appended(headers: Headers, via: str) -> Headers:
+    return headers.set("via", ", ".join((*filter(None, headers.values("via")), via)))
 
 
 def _server(headers: Headers, options: HcmOptions) -> Headers:

@@ -181,7 +181,7 @@ def _fields(
         return refusal
     _trust(headers, options, context, internal_only_headers, removed, put)
     if options.via:
-        put["via"] = ", ".join((*headers.values("via"), options.via))
+        put["via"] = ", ".join((*filter(None, headers.values("via")), options.via))
     if options.generate_request_id:
         edge = options.use_remote_address and not context.is_internal
         if _REQUEST_ID not in headers or (edge and not options.preserve_external_request_id):
@@ -198,13 +198,16 @@ def _fields(
 
 
 def _joined(headers: Headers) -> Headers:
-    """The fields of which Envoy keeps one line, as one line; others keep their repeats."""
+    """The fields of which Envoy keeps one line, as one line without the empty ones; others keep
+    their repeats."""
     names = headers.names()
     if not headers.has_repeats():
         return headers
     repeated = {n for n in names if n in ONE_LINE and len(headers.values(n)) > 1}
     kept = (pair for pair in headers.pairs if pair[0] not in repeated)
-    return Headers((*kept, *((name, ",".join(headers.values(name))) for name in repeated)))
+    return Headers(
+        (*kept, *((name, ",".join(filter(None, headers.values(name)))) for name in repeated))
+    )
 
 
 def _hop_by_hop(request: Request, removed: set[str], put: dict[str, str]) -> LocalReply | None:

@@ -6,11 +6,12 @@ from meshsdk.call.context import CallContext
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Response
 from meshsdk.resources.format_commands import Values
-from meshsdk.resources.header_mutations import HeaderMutations
+from meshsdk.resources.header_mutations import ONE_LINE_OF_RESPONSES, HeaderMutations
 from meshsdk.resources.metadata import Metadata
 from meshsdk.resources.substitution_format import Format
 
 _VIA_UPSTREAM = "via_upstream"
+_ONLY_WITH_A_BODY = frozenset({"content-type", "content-length"})
 _OF_THE_BODY = ("content-type", "content-length", "grpc-status", "grpc-message")
 
 
@@ -81,7 +82,7 @@ def mutate_response(
                 )
             )
 
-        headers = level.apply(response.headers, render)
+        headers = level.apply(response.headers, render, ONE_LINE_OF_RESPONSES)
         if headers is not response.headers:
             response = response.with_headers(headers)
     return response if not is_local else response.with_headers(_described(response.headers, answer))
@@ -99,6 +100,8 @@ def _described(headers: Headers, answer: Headers) -> Headers:
     for name in _OF_THE_BODY:
         value = answer.get(name)
         if value is None:
+            if name in _ONLY_WITH_A_BODY:
+                headers = headers.without(name)
             continue
         if name == "content-length" or (is_grpc and name == "content-type"):
             headers = headers.set(name, value)

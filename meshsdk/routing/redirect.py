@@ -15,14 +15,16 @@ _DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 def redirect_reply(
     request: Request, redirect: Redirect, match: RouteMatch, context: CallContext
-) -> LocalReply:
-    """The answer of a redirect route."""
+) -> tuple[LocalReply, str]:
+    """The answer of a redirect route, and the path that the request has from then on."""
+    path = None
     if redirect.rewrite is not None:
         path = rewritten_path(request, redirect.rewrite, match, context)
-        if path is not None:
-            request = replace(request, path=path)
+    if path is not None:
+        request = replace(request, path=path)
     location = location_of(request, redirect)
-    return LocalReply(redirect.status, headers=(("location", location),), details=_DETAILS)
+    answer = LocalReply(redirect.status, headers=(("location", location),), details=_DETAILS)
+    return answer, request.path
 
 
 def https_reply(request: Request) -> LocalReply:

@@ -31,13 +31,14 @@ _MISSING = "-"
 def rewritten_path(
     request: Request, rewrite: PathRewrite, match: RouteMatch, context: CallContext
 ) -> str | None:
-    """The new `:path`, with the query as it was; None when nothing would be left of the path,
-    which Envoy then leaves as it is."""
+    """The new `:path`, with the query as it was; None when nothing would be left of the path, or
+    what matched is not in it: Envoy then leaves it as it is."""
     path = request.path
     bare = without_query(path)
     match rewrite:
         case PrefixRewrite(text):
-            new = f"{text}{bare[len(match.matched(bare)) :]}"
+            matched = match.matched(bare)
+            new = "" if matched is None else f"{text}{bare[len(matched) :]}"
         case RegexRewrite(substitution):
             new = substitution.apply(bare)
         case TemplateRewrite(template_rewrite):

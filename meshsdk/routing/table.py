@@ -99,11 +99,10 @@ class RouteTable:
         context.route_metadata = route.metadata
         context.forwarded = request
         chosen = matched.choices.pick(request, context, _draw(context))
-        if host.virtual_clusters:
-            context.virtual_cluster = host.virtual_cluster(request)
         action = route.action
         if isinstance(action, Redirect):
-            return replace(chosen, reply=redirect_reply(request, action, route.match, context))
+            answer, path = redirect_reply(request, action, route.match, context)
+            return replace(chosen, reply=answer, reply_path=path)
         if isinstance(action, DirectResponse):
             return replace(chosen, reply=direct_reply(request, action, context))
         context.route = chosen.facts

@@ -159,10 +159,33 @@ def test_grpc_timeout_header_max_bounds_the_whole_exchange(
     asked: str | None, limit: float | None, sent: str | None
 ) -> None:
     headers = [] if asked is None else [("grpc-timeout", asked)]
+    bound = Stream(grpc_timeout_header_max=0.2)
 
-    found = stream_duration(Stream(grpc_timeout_header_max=0.2), request(*headers))
+    found = stream_duration(bound, request(*headers, ("content-type", "application/grpc")))
 
     assert (found.limit, found.grpc_timeout) == (limit, sent)
+    # Whoever does not speak gRPC keeps the field as it came.
+    assert stream_duration(bound, request(*headers)).grpc_timeout is None
+
+
+# Recorded of a running Envoy, for gRPC: seconds of the route and of the connection manager,
+# grpc-timeout sent on where it came as 1S.
+LIMITS = [
+    (Stream(max_stream_duration=4.0), None, "4000m"),
+    (Stream(max_stream_duration=0.0), None, None),
+    (Stream(max_stream_duration=0.0), 4.0, ""),
+    (Stream(), 4.0, "4000m"),
+    (None, 4.0, None),
+]
+
+
+@pytest.mark.parametrize(("route", "manager", "sent"), LIMITS)
+def test_the_limit_of_a_stream_is_told_by_grpc_timeout(
+    route: Stream | None, manager: float | None, sent: str | None
+) -> None:
+    asked = request(("grpc-timeout", "1S"), ("content-type", "application/grpc"))
+
+    assert stream_duration(route, asked, manager).grpc_timeout == sent
 
 
 def test_max_stream_duration_replaces_the_routes_timeout() -> None:

@@ -211,7 +211,7 @@ class ScriptedUpstream:
     def _response(self, attempt: Attempt, step: Step, h2: bool) -> Response:
         status = int(cast("int", step.get("status", 200)))
         pairs = cast("Sequence[tuple[str, str]]", step.get("headers", ()))
-        headers = Headers.of((name, value) for name, value in pairs)
+        headers = Headers.of((name, value if h2 else value.strip(" \t")) for name, value in pairs)
         body = str(step.get("body", _DEFAULT_BODY.decode())).encode()
         if attempt.request.method == "HEAD" or status in (204, 304):
             body = b""
