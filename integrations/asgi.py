@@ -130,7 +130,7 @@ class MeshMiddleware:
         try:
             effect = next(flow)
             if not isinstance(effect, (CallApp, Deliver)):
-                effect = await settle(flow, effect, exchange.body)
+                effect = await settle(flow, effect, exchange.body, mesh.fetcher)
             if isinstance(effect, Deliver):
                 answer, new, serving = delivered(effect), scope, None
             else:

@@ -60,6 +60,7 @@ from meshsdk.telemetry.why import RecordBudget
 from meshsdk.upstream.aio import AsyncUpstream
 from meshsdk.upstream.endpoint_transports import EndpointTransports
 from meshsdk.upstream.feed_contexts import FeedContexts
+from meshsdk.upstream.fetcher import MeshFetcher
 from meshsdk.upstream.sync import SyncUpstream
 
 _FORK_TIMEOUT = 15.0
@@ -140,6 +141,8 @@ class Mesh:
             client_contexts, options.addresses, options.clock
         )
         """Where gRPC channels dial."""
+        self.fetcher = MeshFetcher(self._plan, self.sync_upstream, self.async_upstream)
+        """Makes the side calls of filters."""
         self.server_connections = Acceptor(
             PlanDecider(self._plan, lambda: self.tls), local=self._as_fed, clock=options.clock
         )

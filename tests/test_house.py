@@ -197,8 +197,8 @@ def test_what_is_not_built_is_remembered_where_a_table_is_checked() -> None:
 PROMISED = {
     "call": """
         Address Attempt BodyEnd BodyRead CallApp CallContext Certificate Condition Connection
-        Continue DecisionRecord Deliver Dial Dialed Effect Endpoint Fetch Fetched Flow Headers HealthStatus Host
-        HostState HttpFilter LocalReply Locality Mirror NearMiss NetworkFilter OnResponse Outcome Peer
+        Continue DecisionRecord Deliver Dial Dialed Effect Endpoint Fetch Fetched Flow GrpcFetch GrpcFetched
+        Headers HealthStatus Host HostState HttpFilter LocalReply Locality Mirror NearMiss NetworkFilter OnResponse Outcome Peer
         Protocol ReadBody Reply Request Reset ResetReason Response SeesEveryAnswer Send Shown Sleep
         SpiffeId Step Verdict
         WaitForConfig read_body sleep

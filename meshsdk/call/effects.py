@@ -5,6 +5,7 @@ from dataclasses import field
 from typing import Literal, TypeAlias, TypeVar
 
 from meshsdk.call.endpoint import Host
+from meshsdk.call.headers import Headers
 from meshsdk.call.message import BodyEnd, Outcome, Request, Response
 from meshsdk.call.serving import Serving
 from meshsdk.call.value import unique, value
@@ -91,6 +92,34 @@ class Fetched:
 
     response: Response
     body: bytes
+    trailers: Headers | None = None
+
+
+@value
+class GrpcFetch:
+    """A unary gRPC call as a side call; reply: `GrpcFetched`, or `Reset` where none came."""
+
+    cluster: str
+    service: str
+    """`envoy.service.auth.v3.Authorization`."""
+    method: str
+    message: Mapping[str, object]
+    """Proto-JSON, as `config/reader.py` reads it."""
+    timeout: float | None = None
+    authority: str = ""
+    """Empty: the cluster's name, as Envoy sends it."""
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@value
+class GrpcFetched:
+    """How a unary call ended."""
+
+    status: int
+    """The gRPC status; 0 is OK."""
+    message: Mapping[str, object]
+    """The answer in proto-JSON; empty unless OK."""
+    detail: str = ""
 
 
 @value
@@ -121,6 +150,10 @@ class CallApp:
     """Let the application answer; reply: `Response`."""
 
     request: Request
+    serving: Serving | None = field(default=None, compare=False)
+    """What the adapter enters (`enter_serving`) while the application runs."""
+    context: object = field(default=None, compare=False)
+    """The call's `CallContext`: what the application may ask of it."""
 
 
 @value
@@ -145,11 +178,10 @@ class Deliver:
 
 
 Effect: TypeAlias = (
-    Send | Dial | Sleep | Fetch | ReadBody | Mirror | CallApp | WaitForConfig | Deliver
+    Send | Dial | Sleep | Fetch | GrpcFetch | ReadBody | Mirror | CallApp | WaitForConfig | Deliver
 )
-Reply: TypeAlias = Outcome | Dialed | Fetched | BodyRead | BodyEnd | bool | None
-    serving: Serving | None = field(default=None, compare=False)
-    """What the adapter enters (`enter_serving`) while the application runs."""
+SideCall: TypeAlias = Fetch | GrpcFetch
+Reply: TypeAlias = Outcome | Dialed | Fetched | GrpcFetched | BodyRead | BodyEnd | bool | None
 Flow: TypeAlias = Generator[Effect, Reply, T]
 
 

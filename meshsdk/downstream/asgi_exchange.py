@@ -18,6 +18,7 @@ from meshsdk.call.effects import (
     Effect,
     Fetch,
     Flow,
+    GrpcFetch,
     ReadBody,
     Reply,
     Sleep,
@@ -27,12 +28,13 @@ from meshsdk.call.message import BodyEnd, Request, Reset, ResetReason, Response
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.asgi_scope import AsgiReceive, AsgiSend, Message, Scope
 from meshsdk.errors import UsageError
-from meshsdk.flow.drive import unfetched
+from meshsdk.flow.drive import Fetcher, NoFetcher
 
 _LOG = logging.getLogger("meshsdk.downstream")
 DENIAL: Final = "websocket.http.response"
 _APP_BODY: Final = "the application's own"
 _NO_BODY: Final = frozenset({204, 304})
+_NO_FETCHER: Final = NoFetcher()
 
 
 class InboundMesh(Protocol):
@@ -41,6 +43,11 @@ class InboundMesh(Protocol):
     @property
     def server_connections(self) -> Acceptor:
         """Decides about accepted connections."""
+        ...
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """Makes the side calls of filters."""
         ...
 
     def start(self) -> None:
@@ -91,11 +98,13 @@ class Body:
             self._kept.append(await self._next())
 
 
-async def settle(flow: Flow[None], effect: Effect, body: Body) -> CallApp | Deliver:
+async def settle(
+    flow: Flow[None], effect: Effect, body: Body, fetcher: Fetcher = _NO_FETCHER
+) -> CallApp | Deliver:
     """Perform what a flow asks for until it lets the application answer, or answers itself."""
     while not isinstance(effect, (CallApp, Deliver)):
         try:
-            reply = await _perform(effect, body)
+            reply = await _perform(effect, body, fetcher)
         except BaseException as error:
             effect = flow.throw(error)
         else:
@@ -103,17 +112,15 @@ async def settle(flow: Flow[None], effect: Effect, body: Body) -> CallApp | Deli
     return effect
 
 
-async def _perform(effect: Effect, body: Body) -> Reply:
+async def _perform(effect: Effect, body: Body, fetcher: Fetcher) -> Reply:
     match effect:
         case ReadBody(limit=limit):
             return await body.read(limit)
         case Sleep(seconds=seconds):
             await anyio.sleep(seconds)
             return None
-        case Fetch():
-            reset = unfetched(effect)
-            _LOG.warning("%s", reset.detail)
-            return reset
+        case Fetch() | GrpcFetch():
+            return await fetcher.afetch(effect)
         case _:
             raise UsageError(f"an ASGI server cannot perform {type(effect).__name__}")
 

@@ -1,9 +1,9 @@
 """The two drivers: they run a flow's effects until it delivers, and tell it when the body ended."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from meshsdk.call.effects import Deliver, Dialed, Effect, Fetch, Flow, Reply
+from meshsdk.call.effects import Deliver, Dialed, Effect, Flow, Reply, SideCall
 from meshsdk.call.message import BodyEnd, Outcome, Reset, ResetReason
 
 Perform: TypeAlias = Callable[[Effect], Reply]
@@ -46,7 +46,31 @@ def complete(flow: Flow[None], end: BodyEnd) -> None:
     raise AssertionError("a flow asked for an effect after Deliver")
 
 
-def unfetched(effect: Fetch) -> Reset:
-    """The reply to a side call, which no driver of this release makes: who asked fails closed."""
-    detail = f"side calls through the mesh (Fetch to {effect.cluster}) are not built"
+class Fetcher(Protocol):
+    """Makes side calls through the mesh: `Fetch` and `GrpcFetch`."""
+
+    def fetch(self, effect: SideCall) -> Reply:
+        """On the calling thread."""
+        ...
+
+    async def afetch(self, effect: SideCall) -> Reply:
+        """Without blocking the event loop."""
+        ...
+
+
+def unfetched(effect: SideCall) -> Reset:
+    """The reply to a side call that nobody makes: who asked fails closed."""
+    detail = f"no mesh makes side calls here (to cluster {effect.cluster})"
     return Reset(ResetReason.CONNECT_FAILURE, detail, request_sent=False)
+
+
+class NoFetcher:
+    """Where there is no mesh: every side call fails, and who asked fails closed."""
+
+    def fetch(self, effect: SideCall) -> Reply:
+        """Nothing is sent."""
+        return unfetched(effect)
+
+    async def afetch(self, effect: SideCall) -> Reply:
+        """Nothing is sent."""
+        return self.fetch(effect)

@@ -12,6 +12,8 @@ from meshsdk.call.effects import (
     Dial,
     Dialed,
     Effect,
+    Fetch,
+    GrpcFetch,
     Mirror,
     ReadBody,
     Reply,
@@ -87,6 +89,8 @@ class AsyncCall(Call):
                 return body_read(wanted.body, limit)
             case WaitForConfig():
                 return await self._wait(effect)
+            case Fetch() | GrpcFetch():
+                return await self.mesh.fetcher.afetch(effect)
             case _:
                 return refused(effect)
 

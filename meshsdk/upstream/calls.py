@@ -6,15 +6,15 @@ runs the call, and hands the pieces of the body on.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NoReturn, Protocol, TypeVar
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import Attempt, BodyRead, Dialed, Effect, Fetch, Flow
+from meshsdk.call.effects import Attempt, BodyRead, Dialed, Effect, Flow
 from meshsdk.call.headers import Headers, RawPair
 from meshsdk.call.message import BodyEnd, Outcome, Request, Reset, Response
 from meshsdk.clock import Clock
 from meshsdk.errors import UsageError
-from meshsdk.flow.drive import complete, unfetched
+from meshsdk.flow.drive import Fetcher, complete
 from meshsdk.flow.select import Target
 from meshsdk.runtime.feed import Feed
 from meshsdk.runtime.publisher import Publisher
@@ -43,6 +43,8 @@ class Membership(Protocol):
     def sync_upstream(self) -> SyncUpstream: ...
     @property
     def async_upstream(self) -> AsyncUpstream: ...
+    @property
+    def fetcher(self) -> Fetcher: ...
 
     def outbound(
         self,
@@ -196,13 +198,9 @@ def wanted_is_whole(body: RequestBody) -> bool:
     return body.source is None and body.async_source is None
 
 
-def refused(effect: Effect) -> Reset:
-    """The reply to an effect that outbound calls of this release cannot perform."""
-    match effect:
-        case Fetch():
-            return unfetched(effect)
-        case _:
-            raise UsageError(f"an outbound call cannot perform {type(effect).__name__}")
+def refused(effect: Effect) -> NoReturn:
+    """An effect that is not for outbound calls."""
+    raise UsageError(f"an outbound call cannot perform {type(effect).__name__}")
 
 
 def body_read(body: RequestBody, limit: int) -> BodyRead:

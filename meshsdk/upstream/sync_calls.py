@@ -6,6 +6,8 @@ from meshsdk.call.effects import (
     Dial,
     Dialed,
     Effect,
+    Fetch,
+    GrpcFetch,
     Mirror,
     ReadBody,
     Reply,
@@ -84,6 +86,8 @@ class SyncCall(Call):
                 changed = self.mesh.publisher.wait(self._seen, timeout)
                 self._seen = self.mesh.publisher.plan
                 return changed
+            case Fetch() | GrpcFetch():
+                return self.mesh.fetcher.fetch(effect)
             case _:
                 return refused(effect)
 

@@ -14,6 +14,7 @@ from meshsdk.call.message import BodyEnd, Request, Response
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.asgi_scope import AsgiApp, AsgiReceive, AsgiSend, Message, Scope
 from meshsdk.downstream.capture import Captured
+from meshsdk.flow.drive import NoFetcher
 from meshsdk.integrations.asgi import MeshMiddleware
 from tests.downstream.mesh import strict
 from tests.integrations.asgi_server import MTLS, PLAIN, scope_of
@@ -39,6 +40,7 @@ class _Trivial:
 
     def __init__(self, *, adds: bool) -> None:
         self.server_connections = Acceptor(strict())
+        self.fetcher = NoFetcher()
         self._adds = adds
 
     def start(self) -> None:

@@ -10,6 +10,7 @@ from meshsdk.call.headers import Headers
 from meshsdk.call.message import BodyEnd, LocalReply, Request, Response
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.decision import Close, Decision, Plaintext, Tls
+from meshsdk.flow.drive import Fetcher, NoFetcher
 from meshsdk.identity.tls_contexts import TlsContexts
 from meshsdk.identity.tls_params import SpiffeTrust, TlsParams, Validation
 from meshsdk.identity.x509_context import NO_IDENTITY, X509Context
@@ -97,6 +98,7 @@ class FakeMesh:
     becomes_ready: bool = True
     """Whether it is ready in the time that it is given."""
     waits: list[float | None] = field(default_factory=list[float | None])
+    fetcher: Fetcher = field(default_factory=NoFetcher)
 
     def start(self) -> None:
         self.starts += 1

@@ -11,17 +11,21 @@ from meshsdk.call.effects import (
     CallApp,
     Deliver,
     Fetch,
+    Fetched,
     Flow,
     ReadBody,
+    Reply,
+    SideCall,
     Sleep,
     WaitForConfig,
     read_body,
 )
 from meshsdk.call.headers import Headers
-from meshsdk.call.message import BodyEnd, Request, Reset, Response
+from meshsdk.call.message import BodyEnd, Request, Response
 from meshsdk.downstream.asgi_scope import AsgiReceive, AsgiSend, Message, Scope
 from meshsdk.downstream.current import current_peer
 from meshsdk.errors import UsageError
+from meshsdk.flow.drive import NoFetcher
 from meshsdk.integrations.asgi import MeshMiddleware
 from tests.downstream.mesh import ORDER_ID, FakeMesh
 from tests.integrations.asgi_server import (
@@ -449,19 +453,23 @@ def test_a_check_that_cannot_even_begin_refuses_the_request() -> None:
     assert app.scopes == []
 
 
-def test_a_side_call_fails_by_name_and_its_filter_decides(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_side_call_is_made_by_the_mesh_and_its_filter_decides() -> None:
     class Fetching(FakeMesh):
         def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
             found = yield Fetch("authz", request)
-            assert isinstance(found, Reset)
-            yield Deliver(Response(401))
+            assert isinstance(found, Fetched)
+            yield Deliver(Response(401 if found.body == b"authz" else 500))
+
+    class Answering(NoFetcher):
+        async def afetch(self, effect: SideCall) -> Reply:
+            return Fetched(Response(200), effect.cluster.encode())
 
     server, app = Server(), App()
-    server.call(MeshMiddleware(app, Fetching(mesh_of().server_connections)), scope_of())
+    mesh = Fetching(mesh_of().server_connections, fetcher=Answering())
+    server.call(MeshMiddleware(app, mesh), scope_of())
 
     assert server.status == 401
     assert app.scopes == []
-    assert "Fetch to authz" in caplog.text
 
 
 def test_read_body_is_an_effect_of_flows() -> None:

@@ -453,7 +453,7 @@ def test_a_body_that_raises_raises_out_of_the_call(colour: Colour) -> None:
     assert mesh.host.state.active_connections == 0
 
 
-# -- what is not built is refused by name -----------------------------------------------------------
+# -- what cannot be done is refused by name ------------------------------------------------------------
 
 
 def _outcome_of(mesh: OneCluster, effect: Send | Fetch) -> Outcome:
@@ -470,15 +470,15 @@ def _outcome_of(mesh: OneCluster, effect: Send | Fetch) -> Outcome:
     return outcomes[0]
 
 
-def test_side_calls_are_refused_by_name() -> None:
+def test_side_calls_fail_where_no_mesh_makes_them() -> None:
     mesh = OneCluster(_NOBODY)
     attempt = mesh.attempt(Request("GET", "shop", "/"))
 
     outcome = _outcome_of(mesh, Fetch("authz", attempt.request))
 
     assert isinstance(outcome, Reset)
-    assert "Fetch to authz" in outcome.detail
-    assert "not built" in outcome.detail
+    assert "side calls" in outcome.detail
+    assert "authz" in outcome.detail
     assert not outcome.request_sent
 
 

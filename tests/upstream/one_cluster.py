@@ -14,6 +14,7 @@ from meshsdk.config.extension import Extensions, Registry
 from meshsdk.config.reader import Reader
 from meshsdk.flow import reply
 from meshsdk.flow.cluster_plan import ClusterPlan, ClusterState
+from meshsdk.flow.drive import Fetcher, NoFetcher
 from meshsdk.flow.select import Target
 from meshsdk.lb_policies import LB_POLICIES
 from meshsdk.resilience.breakers import Breakers
@@ -112,6 +113,7 @@ class OneCluster:
         contexts = tls or NoTls()
         self.sync_upstream = SyncUpstream(contexts, addresses, self.clock)  # type: ignore[arg-type]
         self.async_upstream = AsyncUpstream(contexts, addresses, self.clock)  # type: ignore[arg-type]
+        self.fetcher: Fetcher = NoFetcher()
         self.flow = flow or http_flow
 
     def outbound(

@@ -11,6 +11,7 @@ from meshsdk.call.effects import (
     Dial,
     Effect,
     Fetch,
+    GrpcFetch,
     Flow,
     Mirror,
     ReadBody,
@@ -86,7 +87,7 @@ class Exchange:
                 return BodyRead(self.body[:limit], len(self.body) <= limit)
             case Deliver(outcome):
                 return self._deliver(outcome)
-            case Fetch() | Dial():
+            case Fetch() | GrpcFetch() | Dial():
                 return Reset(ResetReason.CONNECT_FAILURE, "no such upstream in a simulation")
             case WaitForConfig():
                 return False
