@@ -15,6 +15,7 @@ import logging
 from collections.abc import Collection
 from typing import Final, Literal
 
+from meshsdk.call.context import CallContext
 from meshsdk.call.effects import CallApp, Deliver, Flow
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Response
@@ -35,7 +36,7 @@ from meshsdk.downstream.asgi_scope import (
 )
 from meshsdk.downstream.asgi_websocket import WebsocketExchange
 from meshsdk.downstream.capture import Capture, Captured, captured, install, uncaptured
-from meshsdk.downstream.current import reset_current_peer, set_current_peer
+from meshsdk.downstream.current import Current, reset_current, set_current
 from meshsdk.errors import MeshError, PeerError, UsageError
 from meshsdk.mesh import process_mesh
 
@@ -133,9 +134,10 @@ class MeshMiddleware:
                 effect = await settle(flow, effect, exchange.body, mesh.fetcher)
             if isinstance(effect, Deliver):
                 answer, new, serving = delivered(effect), scope, None
+                context = None
             else:
                 answer, new = None, app_scope(scope, request, effect.request, found, mesh)
-                serving = effect.serving
+                serving, context = effect.serving, effect.context
         except Exception as error:
             _LOG.exception(_CHECK_FAILED)
             exchange.abandon(error)
@@ -145,13 +147,14 @@ class MeshMiddleware:
             raise
         if answer is not None:
             return await exchange.answer(answer)
-        token = set_current_peer(found.connection.peer)
+        known = context if isinstance(context, CallContext) else None
+        token = set_current(Current(found.connection.peer, known))
         entered = enter_serving(serving)
         try:
             await exchange.run(self.app, new)
         finally:
             leave_serving(entered)
-            reset_current_peer(token)
+            reset_current(token)
 
     def _uncaptured(self, mesh: InboundMesh, scope: Scope, receive: AsgiReceive) -> Captured:
         found = uncaptured(receive, mesh.server_connections, scope)

@@ -10,7 +10,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "Mesh": "meshsdk.mesh",
     "Options": "meshsdk.runtime.options",
+    "current_jwt": "meshsdk.downstream.current",
     "current_peer": "meshsdk.downstream.current",
+    "require": "meshsdk.downstream.guard",
+    "Jwt": "meshsdk.call.jwt",
     "Peer": "meshsdk.call.connection",
     "SpiffeId": "meshsdk.call.spiffe_id",
     "MeshError": "meshsdk.errors",
@@ -18,12 +21,15 @@ _HOMES = {
     "IdentityError": "meshsdk.errors",
     "PeerError": "meshsdk.errors",
     "UsageError": "meshsdk.errors",
+    "ForbiddenError": "meshsdk.errors",
     "NotReadyError": "meshsdk.errors",
 }
 
 __all__ = [
     "ConfigError",
+    "ForbiddenError",
     "IdentityError",
+    "Jwt",
     "Mesh",
     "MeshError",
     "NotReadyError",
@@ -33,7 +39,9 @@ __all__ = [
     "SpiffeId",
     "UsageError",
     "__version__",
+    "current_jwt",
     "current_peer",
+    "require",
 ]
 
 

@@ -7,6 +7,7 @@ MeshError
 ├── PeerError        the other side: its certificate or its protocol
 ├── SpiffeIdError    a text that is no SPIFFE ID; who read it knows whose fault that is
 ├── UsageError       the caller of this library
+├── ForbiddenError   a guard in the application's code: the request's caller may not
 ├── NotReadyError    a first call waited for configuration until its deadline
 └── AttemptError     an attempt brought no response: what an application's retry strategy is shown
     └── AttemptTimeoutError
@@ -66,6 +67,10 @@ class SpiffeIdError(MeshError, ValueError):
 
 class UsageError(MeshError):
     """The library was called in a way that it does not support."""
+
+
+class ForbiddenError(MeshError):
+    """A guard (`meshsdk.require`) said no. The caller of the request is answered 403."""
 
 
 class NotReadyError(MeshError):

@@ -74,6 +74,8 @@ class CallContext:
     attempts: int = 0
     """Requests that reached an upstream."""
     attempt: Attempt | None = None
+    claims: tuple[Mapping[str, object], ...] = ()
+    """Payloads of the tokens that were found good, in the order in which they were judged."""
     judgements: tuple[Judgement, ...] = ()
     """Denials by policy and results of dry runs, in order: what records are made from."""
     tracing: Callable[[str, str], None] | None = None

@@ -154,6 +154,8 @@ class CallApp:
     """What the adapter enters (`enter_serving`) while the application runs."""
     context: object = field(default=None, compare=False)
     """The call's `CallContext`: what the application may ask of it."""
+    context: object = field(default=None, compare=False)
+    """The call's `CallContext`: what the application may ask of it."""
 
 
 @value

@@ -20,7 +20,10 @@ from meshsdk.downstream.asgi_exchange import (
     settle,
 )
 from meshsdk.downstream.asgi_scope import AsgiApp, AsgiReceive, AsgiSend, Message, Scope
+from meshsdk.downstream.current import is_forbidden
+from meshsdk.downstream.guard import FORBIDDEN
 from meshsdk.downstream.tls_transport import TlsTransport
+from meshsdk.errors import ForbiddenError
 from meshsdk.flow.drive import complete
 
 _CLOSE: Final = (b"connection", b"close")
@@ -112,16 +115,27 @@ class HttpExchange:
                 await in_steps(running, self._transport)
             else:
                 await running
+        except ForbiddenError:
+            await self._forbid()
         except BaseException as error:
             self._break_off(error)
             raise
         self._break_off(None)
 
+    async def _forbid(self) -> None:
+        """A guard's refusal came through the application: what it did not answer, we do."""
+        if not self._delivered:
+            await self.send({"type": "http.response.start", "status": 500, "headers": []})
+
     async def send(self, message: Message) -> None:
         """The application's `send`."""
         kind = message["type"]
         if kind == "http.response.start" and not self._delivered:
-            response = app_response(cast("int", message["status"]), message)
+            status = cast("int", message["status"])
+            response = app_response(status, message)
+            if status >= 500 and is_forbidden():
+                await self._begin(message, response, self._flow.send(FORBIDDEN))
+                return
             effect = self._flow.send(response)
             if self._is_last or not isinstance(effect, Deliver) or effect.outcome is not response:
                 await self._begin(message, response, effect)

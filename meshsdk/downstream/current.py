@@ -3,8 +3,24 @@
 from contextvars import ContextVar, Token
 
 from meshsdk.call.connection import NOBODY, Peer
+from meshsdk.call.context import CallContext
+from meshsdk.call.jwt import Jwt
 
-_PEER: ContextVar[Peer] = ContextVar("meshsdk_peer", default=NOBODY)
+
+class Current:
+    """The request that is being answered."""
+
+    __slots__ = ("context", "is_forbidden", "peer")
+
+    def __init__(self, peer: Peer, context: CallContext | None = None) -> None:
+        self.peer = peer
+        self.context = context
+        self.is_forbidden = False
+        """A guard in the application's code said no. Threads and tasks of the request share this."""
+
+
+_NONE = Current(NOBODY)
+_CURRENT: ContextVar[Current] = ContextVar("meshsdk_current", default=_NONE)
 
 
 def current_peer() -> Peer:
@@ -12,14 +28,33 @@ def current_peer() -> Peer:
 
     Nobody, a peer without an ID, on plaintext and outside of requests.
     """
-    return _PEER.get()
+    return _CURRENT.get().peer
 
 
-def set_current_peer(peer: Peer) -> Token[Peer]:
+def current_jwt() -> Jwt | None:
+    """The token that `jwt_authn` found good for the request that is being answered; of several the
+    first. None: there was none, or nothing asks for one."""
+    context = _CURRENT.get().context
+    return Jwt(context.claims[0]) if context is not None and context.claims else None
+
+
+def forbid() -> None:
+    """The request that is being answered must end with 403, whatever the framework makes of it."""
+    current = _CURRENT.get()
+    if current is not _NONE:
+        current.is_forbidden = True
+
+
+def set_current(current: Current) -> Token[Current]:
     """For adapters, before the application runs."""
-    return _PEER.set(peer)
+    return _CURRENT.set(current)
 
 
-def reset_current_peer(token: Token[Peer]) -> None:
-    """For adapters, in the same context as `set_current_peer`."""
-    _PEER.reset(token)
+def reset_current(token: Token[Current]) -> None:
+    """For adapters, in the same context as `set_current`."""
+    _CURRENT.reset(token)
+
+
+def is_forbidden() -> bool:
+    """Whether a guard said no."""
+    return _CURRENT.get().is_forbidden

@@ -170,6 +170,7 @@ def _hand_on(walk: Walk, known: Verified, place: Location) -> None:
         request = place.remove(request)
     walk.request = request
     walk.metadata.update(known.published)
+    walk.context.claims += (known.token.payload,)
 
 
 def _prepare(token: Token, provider: Provider, jwks: Jwks) -> Verified:

@@ -73,7 +73,7 @@ def inbound(
     if context.judgements:
         tell.dry_runs(source.live, plan.version, request, context)
     if selected.hcm is None:
-        return _tcp(request)
+        return _tcp(request, context)
     return _http(source, plan, selected, request, context)
 
 
@@ -98,9 +98,9 @@ def _closed(local: LocalReply, request: Request, context: CallContext) -> Flow[N
     yield Deliver(response.with_headers(response.headers.add("connection", "close")))
 
 
-def _tcp(request: Request) -> Flow[None]:
+def _tcp(request: Request, context: CallContext) -> Flow[None]:
     """A chain of a port that was declared TCP: network filters decided, no HTTP feature applies."""
-    response = yield CallApp(request)
+    response = yield CallApp(request, None, context)
     assert isinstance(response, Response)
     yield Deliver(response)
 
@@ -127,7 +127,7 @@ def _http(
             if chosen.virtual_cluster is not None:
                 context.virtual_cluster = chosen.virtual_cluster(walked.request)
             asked = chosen.finalize(walked.request, context)
-            answer = yield CallApp(asked, serving_of(request, asked, chosen, context))
+            answer = yield CallApp(asked, serving_of(request, asked, chosen, context), context)
             assert isinstance(answer, Response)
             response = unwind(chosen.on_response(answer, context), walked.on_response, context)
             options = http.hcm.options

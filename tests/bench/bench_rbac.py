@@ -122,7 +122,7 @@ def inbound() -> float:
 class _Now(SystemClock):
     """Real deadlines; the time of day is the tokens'."""
 
-    def time(self) -> float:  # type: ignore[override]  # a method in place of a static one
+    def time(self) -> float:
         return float(NOW)
 
 

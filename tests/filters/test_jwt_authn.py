@@ -303,3 +303,11 @@ def test_signed_and_payload_are_what_came() -> None:
     text = token().rpartition(".")[0]
 
     assert Caller(parse(config(), STRICT)).status(bearer(f"{text}.{signature(text)}")) == 200
+
+
+def test_claims_of_good_tokens_are_told_to_the_application() -> None:
+    caller = Caller(parse(config()))
+
+    caller.send(bearer(token()))
+
+    assert caller.context.claims == (CLAIMS,)
