@@ -293,7 +293,7 @@ class Splicer:
         data, end.waiting = end.waiting, None
         if data is not None:
             self._send(end, data)
-        if end.waiting is not None or end.link.is_over():
+        if not self._may_go_on(end):
             return
         self._watch(end, end.mask & ~_OUT)
         other = end.other
@@ -301,10 +301,14 @@ class Splicer:
             self._end(end.link)
             return
         self._watch(other, other.mask | _IN)
-        if isinstance(other.sock, ssl.SSLSocket):
+        if other.is_tls:
             self._read(other)  # what was decrypted meanwhile
         if end.is_tls and not end.link.is_over():
             self._read(end)  # a read may have waited for this write
+
+    @staticmethod
+    def _may_go_on(end: _End) -> bool:
+        return end.waiting is None and not end.link.is_over()
 
     def _finished(self, end: _End) -> None:
         """Nothing more comes from here: what waits is delivered, then both end."""
