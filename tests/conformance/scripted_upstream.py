@@ -44,8 +44,10 @@ class ScriptedUpstream:
         try:
             yield found
         finally:
+            asyncio.run_coroutine_threadsafe(found._end(), found._loop).result(_LIMIT)
             found._loop.call_soon_threadsafe(found._loop.stop)
             found._thread.join(_LIMIT)
+            found._loop.close()
 
     def port(self, cluster: str) -> int:
         """Where a cluster's only endpoint listens."""
@@ -60,9 +62,15 @@ class ScriptedUpstream:
         """The next request begins: its attempts get these answers, the last one for ever."""
         self._script, self._answered, self.arrived = script, 0, []
 
+    async def _end(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
     async def _serve_cluster(self, cluster: str) -> int:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with suppress(asyncio.IncompleteReadError, OSError):
+            with suppress(asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
                 while await self._exchange(cluster, reader, writer):
                     pass
             writer.close()
