@@ -40,7 +40,7 @@ def outbound_listener(port: int, *, allow_any: bool) -> Json:
                 "transport_socket_connect_timeout": "15s",
             }
         ],
-        "listener_filters": [_listener_filter("http_inspector", "HttpInspector")],
+        "listener_filters": [listener_filter("http_inspector", "HttpInspector")],
         "listener_filters_timeout": "0s",
         "name": f"0.0.0.0_{port}",
         "traffic_direction": "OUTBOUND",
@@ -128,6 +128,12 @@ def http_filters(policies: Sequence[Json], *, is_inbound: bool) -> list[Json]:
     ]
 
 
+def grpc_web() -> Json:
+    """What makes gRPC of gRPC-Web."""
+    message = f"{_FILTERS}.http.grpc_web.v3.GrpcWeb"
+    return {"name": "envoy.filters.http.grpc_web", "typed_config": {"@type": message}}
+
+
 def tcp_proxy(cluster: str) -> Json:
     """Bytes to a cluster."""
     return {
@@ -147,12 +153,12 @@ def with_metadata_exchange(*filters: Json) -> list[Json]:
 
 def inbound_listener_filters() -> list[Json]:
     """Where the connection went, and whether it is TLS."""
-    inspector = _listener_filter("tls_inspector", "TlsInspector")
+    inspector = listener_filter("tls_inspector", "TlsInspector")
     config = inspector["typed_config"]
     assert isinstance(config, dict)
     disabled = {"destination_port_range": {"end": 15007, "start": 15006}}
     return [
-        _listener_filter("original_dst", "OriginalDst"),
+        listener_filter("original_dst", "OriginalDst"),
         {
             **inspector,
             "filter_disabled": disabled,
@@ -161,7 +167,16 @@ def inbound_listener_filters() -> list[Json]:
     ]
 
 
-def _listener_filter(name: str, message: str) -> Json:
+def tls_inspector() -> Json:
+    """Whether it is TLS, and for which server name."""
+    inspector = listener_filter("tls_inspector", "TlsInspector")
+    config = inspector["typed_config"]
+    assert isinstance(config, dict)
+    return {**inspector, "typed_config": {**config, "initial_read_buffer_size": 512}}
+
+
+def listener_filter(name: str, message: str) -> Json:
+    """A listener filter without settings."""
     return {
         "name": f"envoy.filters.listener.{name}",
         "typed_config": {"@type": f"{_FILTERS}.listener.{name}.v3.{message}"},

@@ -1,0 +1,122 @@
+"""Outbound listeners and routes: what a real istiod 1.29.6 made of the same YAML."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+
+import pytest
+
+from meshsdk.control_plane.istio.authn import KeySets
+from meshsdk.control_plane.istio.config import Config
+from meshsdk.control_plane.istio.loader import load
+from meshsdk.control_plane.istio.outbound import outbound_listeners, outbound_routes
+from meshsdk.control_plane.istio.proxies import Proxy, parse_proxy
+from meshsdk.control_plane.istio.registry_build import build_registry
+from meshsdk.control_plane.istio.scope import scope_of
+from meshsdk.control_plane.shapes.tls import Json
+from tests import recorded_inputs, recordings
+
+_ALLOCATING = "07-service-entry-egress/no-ip-autoallocate"  # its addresses are istiod's own hash
+_NOT_BUILT = ("wasm", "wasm-authn")
+_STATES = [
+    (folder, node)
+    for folder, node, _ in recordings.states()
+    if node.startswith("sidecar-")
+    and node.removeprefix("sidecar-") not in _NOT_BUILT
+    and not folder.startswith(("11-updates", "12-ca", "14-debug", _ALLOCATING))
+]
+
+
+@pytest.mark.parametrize(("folder", "node"), _STATES)
+def test_outbound_listeners_and_routes_are_those_of_istiod(folder: str, node: str) -> None:
+    recorded = recordings.state(folder, node)
+    config = _config(folder)
+    proxy = config.registry.known(_proxy(folder, node))
+    scope = scope_of(config, proxy)
+
+    listeners = outbound_listeners(config, proxy, scope)
+    routes = outbound_routes(config, proxy, scope, recorded["RDS"])
+
+    expected = {
+        name: listener
+        for name, listener in recorded["LDS"].items()
+        if listener["traffic_direction"] == "OUTBOUND"
+    }
+    assert _sorted(listeners) == _sorted(expected)
+    assert _sorted(routes) == _sorted(recorded["RDS"])
+
+
+@cache
+def _config(folder: str) -> Config:
+    texts = dict(recorded_inputs.inputs(folder))
+    if folder.endswith("/mesh-defaults"):
+        shared = recorded_inputs.inputs(folder.removesuffix("/mesh-defaults"))
+        texts |= {name: text for name, text in shared.items() if name != "mesh.yaml"}
+    loaded = load(texts)
+    return Config(loaded, build_registry(loaded), KeySets(lambda _: None, "{}"))
+
+
+def _proxy(folder: str, node: str) -> Proxy:
+    return parse_proxy(recordings.node(folder, node))
+
+
+def _sorted(value: object, field: str = "") -> object:
+    """The same without an order that means nothing."""
+    if isinstance(value, Mapping):
+        return {name: _sorted(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        items = [_sorted(inner) for inner in value]
+        is_set = field in ("domains", "filter_chains", "virtual_hosts", "server_names")
+        return sorted(items, key=_canonical) if is_set else items
+    return value
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+_SERVICE = """\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: %s, namespace: shop}
+spec: {hosts: [%s], addresses: [%s], ports: [{number: %d, name: p, protocol: %s}],
+       resolution: STATIC}
+---
+"""
+
+
+def _listeners(*services: tuple[str, str, int, str]) -> dict[str, Json]:
+    text = "".join(
+        _SERVICE % (f"s{i}", host, address, port, protocol)
+        for i, (host, address, port, protocol) in enumerate(services)
+    )
+    loaded = load({"a.yaml": text})
+    assert not loaded.errors
+    config = Config(loaded, build_registry(loaded), KeySets(lambda _: None, "{}"))
+    proxy = parse_proxy({"id": "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local"})
+    return outbound_listeners(config, proxy, scope_of(config, proxy))
+
+
+def _clusters(listener: Json) -> list[object]:
+    chains = listener["filter_chains"]
+    assert isinstance(chains, list)
+    return [chain["filters"][-1]["typed_config"].get("cluster") for chain in chains]
+
+
+def test_the_older_of_two_services_has_the_address() -> None:
+    found = _listeners(("a.com", "10.1.1.1", 90, "TCP"), ("b.com", "10.1.1.1", 90, "TCP"))
+
+    assert _clusters(found["10.1.1.1_90"]) == ["outbound|90||a.com"]
+
+
+def test_http_and_bytes_on_one_address_are_told_apart_by_the_first_bytes() -> None:
+    found = _listeners(("a.com", "", 90, "HTTP"), ("b.com", "0.0.0.0/1", 90, "TCP"))
+
+    listener = found["0.0.0.0_90"]
+
+    chains = listener["filter_chains"]
+    assert isinstance(chains, list)
+    assert [sorted(chain["filter_chain_match"]) for chain in chains] == [
+        ["application_protocols", "transport_protocol"],
+        ["prefix_ranges"],
+    ]
