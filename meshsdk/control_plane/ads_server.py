@@ -3,6 +3,7 @@
 The embedded control plane, the gRPC loopback, the demo and the tests stand on it.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ Changes: TypeAlias = Mapping[str, Mapping[str, Mapping[str, object] | None]]
 SnapshotSource: TypeAlias = Callable[[], NodeSnapshot | None]
 Admit: TypeAlias = Callable[[Mapping[str, object], ServerCall], SnapshotSource]
 
+_LOG = logging.getLogger("meshsdk.control_plane")
 _MAX_UNREAD: Final = 16  # requests of one stream that wait; then gRPC's flow control holds the rest
 
 
@@ -269,9 +271,13 @@ class AdsServer:
         if stream.source is None:
             return
         with stream.asking:  # else an older answer could come last
-            resources = stream.source()
-            with self._news:
-                stream.snapshot = None if resources is None else self._encode(resources)
+            try:
+                resources = stream.source()
+                with self._news:
+                    stream.snapshot = None if resources is None else self._encode(resources)
+            except Exception:
+                # One node's trouble must not keep the others from their news.
+                _LOG.exception("node %s keeps what it has", stream.node.get("id"))
 
     def _encode(self, resources: NodeSnapshot) -> Snapshot:
         return {
