@@ -2,13 +2,17 @@
 
 import pytest
 
-from tests.bench import bench_decisions, bench_httpx, bench_mesh, bench_rbac
+from tests.bench import bench_decisions, bench_httpx, bench_mesh, bench_rbac, bench_routes
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
 
 def test_decisions() -> None:
     bench_decisions.main()
+
+
+def test_routes() -> None:
+    bench_routes.main()
 
 
 def test_authorization() -> None:
