@@ -40,7 +40,7 @@ def key_sets(
     found: dict[tuple[str, str], str | None] = {}
     if wanted:
         with ThreadPoolExecutor(_THREADS) as threads:
-            for rule, text in zip(wanted, threads.map(_fetch, wanted), strict=True):
+            for rule, text in zip(wanted, threads.map(fetch, wanted), strict=True):
                 found[rule.jwks_uri, rule.issuer] = text
 
     def fetched(rule: JwtRule) -> str | None:
@@ -51,8 +51,8 @@ def key_sets(
     return KeySets(fetched, make_unusable_jwks(), is_remote)
 
 
-def _fetch(rule: JwtRule) -> str | None:
-    """The text of a rule's key set, None where it cannot be had."""
+def fetch(rule: JwtRule) -> str | None:
+    """The text of a rule's key set, None where it cannot be had. Blocks."""
     try:
         uri = rule.jwks_uri
         if not uri:

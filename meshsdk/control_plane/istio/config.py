@@ -15,14 +15,21 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from meshsdk.control_plane.istio.authn import KeySets
+from meshsdk.control_plane.istio.authz import IstioVersion
 from meshsdk.control_plane.istio.delegates import with_delegates
 from meshsdk.control_plane.istio.destination_rule import DestinationRule, DestinationRules
 from meshsdk.control_plane.istio.egress import Egress
 from meshsdk.control_plane.istio.http_actions import Destination
 from meshsdk.control_plane.istio.loader import Loaded
 from meshsdk.control_plane.istio.mesh_config import MeshConfig
+from meshsdk.control_plane.istio.peer_authentication import (
+    InboundMtls,
+    PeerAuthentication,
+    inbound_mtls,
+)
 from meshsdk.control_plane.istio.proxies import Proxy
 from meshsdk.control_plane.istio.registry import Registry, by_host
+from meshsdk.control_plane.istio.selectors import Workload
 from meshsdk.control_plane.istio.services import Service
 from meshsdk.control_plane.istio.sidecar import OutboundMode, Sidecar
 from meshsdk.control_plane.istio.virtual_service import VirtualService
@@ -35,7 +42,7 @@ class Config:
     loaded: Loaded
     registry: Registry
     key_sets: KeySets
-    istio_version: str = "1.29"
+    istio_version: IstioVersion = "1.29"
 
     @property
     def mesh(self) -> MeshConfig:
@@ -57,6 +64,25 @@ class Config:
     def destination_rule(self, service: Service, proxy: Proxy) -> DestinationRule | None:
         """The rule that a node follows when it calls a service."""
         return self._destination_rules.for_service(service, proxy.namespace, proxy.labels)
+
+    @cached_property
+    def _mtls(self) -> dict[tuple[str, frozenset[tuple[str, str]]], InboundMtls]:
+        return {}
+
+    def mtls_of(self, workload: Workload) -> InboundMtls:
+        """What the PeerAuthentications say of a workload."""
+        key = workload.namespace, frozenset(workload.labels.items())
+        found = self._mtls.get(key)
+        if found is None:
+            policies = self.loaded.all(PeerAuthentication)
+            found = inbound_mtls(policies, workload, self.mesh.root_namespace)
+            self._mtls[key] = found
+        return found
+
+    def mtls_of_namespace(self, namespace: str) -> InboundMtls:
+        """What they say of workloads that none of them selects."""
+        policies = [each for each in self.loaded.all(PeerAuthentication) if not each.selector]
+        return inbound_mtls(policies, Workload(namespace), self.mesh.root_namespace)
 
 
 @dataclass(frozen=True)

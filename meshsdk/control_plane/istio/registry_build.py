@@ -163,7 +163,10 @@ def _of_kubernetes(
         for place in each.endpoints
         for endpoint in _of_place(place, each, service, pods)
     ]
-    if service.selector:
+    if service.external_name:
+        ports = {port.number: port.number for port in service.ports}
+        endpoints = [Endpoint(service.external_name, ports, is_inline=True)]
+    elif service.selector:
         known = {each.address for each in endpoints}
         if not own:
             endpoints += _selected_pods(service, pods.values())
@@ -174,13 +177,15 @@ def _of_kubernetes(
             and entry.workload.address not in known
             and selects(service.selector, entry.labels)
         )
+    is_alias = bool(service.external_name)
     return Service(
         f"{metadata.name}.{metadata.namespace}.svc.{DOMAIN}",
         metadata.namespace,
         tuple(_service_port(port) for port in service.ports),
         metadata.name,
         service.cluster_ips,
-        resolution="NONE" if service.is_headless else "STATIC",
+        resolution="DNS" if is_alias else "NONE" if service.is_headless else "STATIC",
+        is_external=is_alias,
         registry="Kubernetes",
         export_to=service.export_to or loaded.mesh_config.default_service_export_to,
         labels=metadata.labels,

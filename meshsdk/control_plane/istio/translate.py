@@ -1,8 +1,17 @@
 """Documents to the resources of one node: what istiod would send it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import cast
 
+from meshsdk.control_plane.istio.clusters import is_eds, outbound_clusters, slices
+from meshsdk.control_plane.istio.config import Config, Scope
+from meshsdk.control_plane.istio.endpoints import load_assignment
+from meshsdk.control_plane.istio.inbound import inbound_clusters, inbound_listeners
+from meshsdk.control_plane.istio.names import name_table
+from meshsdk.control_plane.istio.outbound import outbound_listeners, outbound_routes
+from meshsdk.control_plane.istio.proxies import Proxy
+from meshsdk.control_plane.istio.scope import scope_of
 from meshsdk.control_plane.shapes.tls import Json
 
 
@@ -29,3 +38,47 @@ class NodeState:
             "ECDS": {},
             "PCDS": {},
         }
+
+
+def translate(config: Config, node: Proxy) -> NodeState:
+    """All that a sidecar gets; `node` as it says itself who it is (`parse_proxy`)."""
+    proxy = config.registry.known(node)
+    scope = scope_of(config, proxy)
+    clusters = {
+        **outbound_clusters(config, proxy, scope),
+        **inbound_clusters(config, proxy, scope),
+    }
+    listeners = {
+        **outbound_listeners(config, proxy, scope),
+        **inbound_listeners(config, proxy, scope),
+    }
+    return NodeState(
+        dict(sorted(clusters.items())),
+        load_assignments(config, proxy, scope),
+        dict(sorted(listeners.items())),
+        outbound_routes(config, proxy, scope, sorted(set(route_names(listeners.values())))),
+        {"": name_table(config, proxy, scope)},
+    )
+
+
+def load_assignments(config: Config, proxy: Proxy, scope: Scope) -> dict[str, Json]:
+    """Those of all clusters that want EDS."""
+    return {
+        part.name: load_assignment(config, proxy, part)
+        for service in scope.by_host.values()
+        for part in slices(service, config.destination_rule(service, proxy))
+        if is_eds(part)
+    }
+
+
+def route_names(data: Iterable[object]) -> Iterable[str]:
+    """The route configurations that listeners ask for."""
+    for item in data:
+        if isinstance(item, Mapping):
+            message = cast("Mapping[str, object]", item)
+            found = message.get("rds")
+            if isinstance(found, Mapping):
+                yield str(cast("Mapping[str, object]", found).get("route_config_name"))
+            yield from route_names(message.values())
+        elif isinstance(item, list):
+            yield from route_names(cast("list[object]", item))

@@ -13,8 +13,8 @@ METADATA_EXCHANGE: Final = {
         "value": {"enable_discovery": True, "protocol": "istio-peer-exchange"},
     },
 }
-_HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_NO_LIMIT: Final = 4294967295  # istiod's "unset"
+HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+NO_LIMIT: Final = 4294967295  # istiod's "unset"
 
 
 def cluster_name(host: str, port: int, subset: str = "") -> str:
@@ -29,7 +29,7 @@ def eds_cluster(
     accounts: Sequence[str],
     subset: str = "",
     outlier_detection: Mapping[str, object] | None = None,
-    max_connections: int = _NO_LIMIT,
+    max_connections: int = NO_LIMIT,
     http_protocol_options: Mapping[str, object] | None = None,
     config: str = "",
 ) -> Json:
@@ -44,10 +44,10 @@ def eds_cluster(
     istio |= {"subset": subset} if subset else {}
     cluster: Json = {
         "alt_stat_name": f"{name};",
-        "circuit_breakers": _thresholds(max_connections),
+        "circuit_breakers": thresholds(max_connections),
         "common_lb_config": {"healthy_panic_threshold": {}} if outlier_detection else {},
         "connect_timeout": "10s",
-        "eds_cluster_config": {"eds_config": _ads(), "service_name": name},
+        "eds_cluster_config": {"eds_config": ads(), "service_name": name},
         "filters": [METADATA_EXCHANGE],
         "lb_policy": "LEAST_REQUEST",
         "metadata": {"filter_metadata": {"istio": istio}},
@@ -65,7 +65,7 @@ def eds_cluster(
     if outlier_detection:
         cluster["outlier_detection"] = dict(outlier_detection)
     if http_protocol_options:
-        cluster["typed_extension_protocol_options"] = _options(http_protocol_options)
+        cluster["typed_extension_protocol_options"] = http_options(http_protocol_options)
     return cluster
 
 
@@ -94,7 +94,7 @@ def inbound_cluster(port: int, host: str) -> Json:
     services = [{"host": host, "name": host, "namespace": namespace}]
     return {
         "alt_stat_name": f"inbound|{port}||;",
-        "circuit_breakers": _thresholds(),
+        "circuit_breakers": thresholds(),
         "cleanup_interval": "9223372035s",
         "common_lb_config": {},
         "connect_timeout": "10s",
@@ -128,7 +128,9 @@ def black_hole_cluster() -> Json:
 
 
 def socket_address(address: str, port: int) -> Json:
-    """A `config.core.v3.Address`."""
+    """A `config.core.v3.Address`; `unix:///path` is one too."""
+    if address.startswith("unix://"):
+        return {"pipe": {"path": address.removeprefix("unix://")}}
     return {"socket_address": {"address": address, "port_value": port}}
 
 
@@ -142,24 +144,36 @@ def _original_dst(name: str) -> Json:
     }
     return {
         "alt_stat_name": "PassthroughCluster;",
-        "circuit_breakers": _thresholds(),
+        "circuit_breakers": thresholds(),
         "connect_timeout": "10s",
         "lb_policy": "CLUSTER_PROVIDED",
         "name": name,
         "type": "ORIGINAL_DST",
-        "typed_extension_protocol_options": _options(options),
+        "typed_extension_protocol_options": http_options(options),
     }
 
 
-def _options(options: Mapping[str, object]) -> Json:
-    return {_HTTP_OPTIONS: {"@type": f"type.googleapis.com/{_HTTP_OPTIONS}", **options}}
+def http_options(options: Mapping[str, object]) -> Json:
+    """HttpProtocolOptions as a cluster has them."""
+    return {HTTP_OPTIONS: {"@type": f"type.googleapis.com/{HTTP_OPTIONS}", **options}}
 
 
-def _thresholds(max_connections: int = _NO_LIMIT) -> Json:
-    others = ("max_pending_requests", "max_requests", "max_retries")
-    limits = {"max_connections": max_connections, **dict.fromkeys(others, _NO_LIMIT)}
+def thresholds(
+    max_connections: int = NO_LIMIT,
+    max_pending_requests: int = NO_LIMIT,
+    max_requests: int = NO_LIMIT,
+    max_retries: int = NO_LIMIT,
+) -> Json:
+    """Circuit breakers."""
+    limits = {
+        "max_connections": max_connections,
+        "max_pending_requests": max_pending_requests,
+        "max_requests": max_requests,
+        "max_retries": max_retries,
+    }
     return {"thresholds": [limits]}
 
 
-def _ads() -> Json:
+def ads() -> Json:
+    """The same stream, without a clock."""
     return {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}

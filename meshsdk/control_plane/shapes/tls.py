@@ -12,6 +12,7 @@ _VERSIONS: Final = {
     "tls_maximum_protocol_version": "TLSv1_3",
     "tls_minimum_protocol_version": "TLSv1_2",
 }
+_TIMEOUT: Final = "initial_fetch_timeout"
 _CIPHERS: Final = (
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES256-GCM-SHA384",
@@ -22,21 +23,81 @@ _CIPHERS: Final = (
 )
 
 
-def upstream_tls(sni: str, accounts: Sequence[str]) -> Json:
+def upstream_tls(sni: str, accounts: Sequence[str], *, is_http2: bool = False) -> Json:
     """Istio mTLS towards a service. `accounts`: the SPIFFE IDs that may answer; none is any."""
     sans = [{"exact": account} for account in accounts]
-    common = _common(["istio-peer-exchange", "istio"], sans)
+    h2 = ["h2"] if is_http2 else []
+    common = _common(["istio-peer-exchange", "istio", *h2], sans)
     common["tls_params"] = dict(_VERSIONS)
     return _socket("UpstreamTlsContext", {"common_tls_context": common, "sni": sni})
 
 
-def downstream_tls(trust_domain: str, *, is_tcp: bool = False) -> Json:
-    """Istio mTLS on an inbound chain: any workload of the trust domain, by its certificate."""
+def file_upstream_tls(
+    root: str | None,
+    sans: Sequence[str],
+    *,
+    certificate: tuple[str, str] | None = None,
+    sni: str = "",
+    is_http2: bool = False,
+) -> Json:
+    """TLS towards a service that is not of the mesh.
+
+    `root`: a path or `system`, None where no certificate is verified. `certificate`: the paths of
+    a certificate chain and its key.
+    """
+    common: Json = {"tls_params": dict(_VERSIONS)}
+    if is_http2:
+        common["alpn_protocols"] = ["h2"]
+    if root is None:
+        common["validation_context"] = {}
+    else:
+        names: Json = {"match_subject_alt_names": [{"exact": san} for san in sans]} if sans else {}
+        common["combined_validation_context"] = {
+            "default_validation_context": names,
+            "validation_context_sds_secret_config": _file_secret(f"file-root:{root}"),
+        }
+    if certificate is not None:
+        name = "file-cert:{}~{}".format(*certificate)
+        common["tls_certificate_sds_secret_configs"] = [_file_secret(name)]
+    context: Json = {"common_tls_context": common}
+    return _socket("UpstreamTlsContext", {**context, "sni": sni} if sni else context)
+
+
+def downstream_tls(
+    trust_domain: str,
+    *,
+    is_tcp: bool = False,
+    aliases: Sequence[str] = (),
+    minimum_version: str = "TLSv1_2",
+    cipher_suites: Sequence[str] = (),
+    ecdh_curves: Sequence[str] = (),
+) -> Json:
+    """Istio mTLS on an inbound chain: any workload of the trust domain (or of an alias of it), by
+    its certificate. `cipher_suites`: istiod's own where empty."""
     alpn = ["istio-peer-exchange", "h2", "http/1.1"] if is_tcp else ["h2", "http/1.1"]
-    common = _common(alpn, [{"prefix": f"spiffe://{trust_domain}/"}])
-    common["tls_params"] = {"cipher_suites": list(_CIPHERS), **_VERSIONS}
+    domains = dict.fromkeys((trust_domain, *aliases))
+    common = _common(alpn, [{"prefix": f"spiffe://{domain}/"} for domain in domains])
+    params: Json = {
+        "cipher_suites": list(cipher_suites or _CIPHERS),
+        **_VERSIONS,
+        "tls_minimum_protocol_version": minimum_version,
+    }
+    common["tls_params"] = {**params, "ecdh_curves": list(ecdh_curves)} if ecdh_curves else params
     context: Json = {"common_tls_context": common, "require_client_certificate": True}
     return _socket("DownstreamTlsContext", context)
+
+
+def with_proxy_protocol(socket: Json, version: str) -> Json:
+    """The same behind a PROXY protocol header of `V1` or `V2`."""
+    type_url = (
+        "type.googleapis.com/"
+        "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
+    )
+    config: Json = {"version": "V2"} if version == "V2" else {}
+    return {
+        "name": "envoy.transport_sockets.upstream_proxy_protocol",
+        "typed_config": {"@type": type_url, "config": config, "transport_socket": socket},
+    }
 
 
 def raw_buffer() -> Json:
@@ -72,10 +133,17 @@ def _secret(name: str) -> Json:
                 "set_node_on_first_message_only": True,
                 "transport_api_version": "V3",
             },
-            "initial_fetch_timeout": "0s",
+            _TIMEOUT: "0s",
             "resource_api_version": "V3",
         },
     }
+
+
+def _file_secret(name: str) -> Json:
+    secret = _secret(name)
+    config = secret["sds_config"]
+    assert isinstance(config, dict)
+    return {**secret, "sds_config": {k: v for k, v in config.items() if k != _TIMEOUT}}
 
 
 def _socket(message: str, context: Json) -> Json:

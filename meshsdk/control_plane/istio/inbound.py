@@ -1,0 +1,250 @@
+"""The inbound side of a sidecar: its listener with all policies, and clusters to the application.
+
+FEED.md 3.8 to 3.11.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from meshsdk.control_plane.istio.authn import jwt_filter
+from meshsdk.control_plane.istio.authorization_policy import AuthorizationPolicy
+from meshsdk.control_plane.istio.authz import AuthorizationFilters, authorization_filters
+from meshsdk.control_plane.istio.cluster_policy import (
+    connection_fields,
+    http_protocol_options,
+    is_http2,
+)
+from meshsdk.control_plane.istio.config import Config, Scope
+from meshsdk.control_plane.istio.connection_pool import ConnectionPool, parse_connection_pool
+from meshsdk.control_plane.istio.observed import observed
+from meshsdk.control_plane.istio.peer_authentication import InboundMtls
+from meshsdk.control_plane.istio.proxies import Proxy
+from meshsdk.control_plane.istio.registry import Target
+from meshsdk.control_plane.istio.request_authentication import RequestAuthentication
+from meshsdk.control_plane.istio.services import Service, ServicePort
+from meshsdk.control_plane.istio.sidecar import IngressListener
+from meshsdk.control_plane.shapes.clusters import http_options, inbound_cluster, socket_address
+from meshsdk.control_plane.shapes.inbound import (
+    Inbound,
+    InboundPort,
+    Speaks,
+    bound_listener,
+    virtual_inbound,
+)
+from meshsdk.control_plane.shapes.tls import Json
+
+_LOOPBACK: Final = "127.0.0.1"
+
+
+def inbound_listeners(config: Config, proxy: Proxy, scope: Scope) -> dict[str, Json]:
+    """`virtualInbound`, and the ports of the node's Sidecar that the proxy binds itself; `proxy` as
+    the registry knows it."""
+    mesh = config.mesh
+    found: dict[str, Json] = {}
+    mtls = config.mtls_of(proxy.workload)
+    policies = _Policies(config, proxy, mtls)
+    shown = observed(config, proxy, "SERVER")
+    inbound = Inbound(
+        mesh.trust_domain,
+        mesh.trust_domain_aliases,
+        mesh.mesh_mtls_min_version,
+        mesh.mesh_mtls_cipher_suites,
+        mesh.mesh_mtls_ecdh_curves,
+        shown.manager,
+        shown.tcp,
+        shown.listener,
+        listen_port=mesh.proxy_inbound_listen_port,
+    )
+    is_intercepted = proxy.interception_mode != "NONE"
+    ports: list[InboundPort] = []
+    ingress = () if scope.sidecar is None else scope.sidecar.ingress
+    for listener in ingress:
+        port = _ingress_port(listener, proxy, policies)
+        if listener.is_bound or not is_intercepted:
+            bound = bound_listener(port, inbound)
+            found[str(bound["name"])] = bound
+        else:
+            ports.append(port)
+    if not is_intercepted:
+        return found
+    if not ingress:
+        ports = [policies.port(_served(target)) for target in _first_of_ports(config, proxy)]
+    taken = {port.port for port in ports}
+    rest = policies.port(InboundPort(0, 0, ""))
+    rest_of_all = virtual_inbound(
+        ports,
+        mode=mtls.mode,
+        policies=rest.policies,
+        tcp_policies=rest.tcp_policies,
+        modes={port: mode for port, mode in mtls.ports.items() if port not in taken},
+        inbound=inbound,
+    )
+    return {"virtualInbound": rest_of_all, **found}
+
+
+def inbound_clusters(config: Config, proxy: Proxy, scope: Scope) -> dict[str, Json]:
+    """The clusters that inbound chains name."""
+    sidecar = scope.sidecar
+    if sidecar is not None and sidecar.ingress:
+        default = sidecar.inbound_connection_pool
+        pool = None if default is None else parse_connection_pool(default)
+        every = [_ingress_cluster(config, proxy, each, pool) for each in sidecar.ingress]
+        return {str(each["name"]): each for each in every}
+    if proxy.interception_mode == "NONE":
+        return {}
+    default = None if sidecar is None else sidecar.inbound_connection_pool
+    pool = None if default is None else parse_connection_pool(default)
+    found: dict[str, Json] = {}
+    for target in _first_of_ports(config, proxy):
+        cluster = _cluster(config, proxy, target, pool)
+        found[str(cluster["name"])] = cluster
+    return found
+
+
+class _Policies:
+    """The filters of a workload, made once."""
+
+    def __init__(self, config: Config, proxy: Proxy, mtls: InboundMtls) -> None:
+        self._mtls = mtls
+        authz: AuthorizationFilters = authorization_filters(
+            config.loaded.all(AuthorizationPolicy),
+            proxy.workload,
+            config.mesh,
+            config.registry.namespaces_of,
+            config.istio_version,
+        )
+        jwt = jwt_filter(
+            config.loaded.all(RequestAuthentication),
+            proxy.workload,
+            config.mesh,
+            config.key_sets,
+        )
+        # CUSTOM stands before JWT: who is asked outside knows no claims.
+        self._http = (*authz.custom_http, *(() if jwt is None else (jwt,)), *authz.http)
+        self._tcp = (*authz.custom_tcp, *authz.tcp)
+
+    def port(self, port: InboundPort) -> InboundPort:
+        """A port with its mode and its policies."""
+        mode = self._mtls.of(port.port)
+        return replace(port, mode=mode, policies=self._http, tcp_policies=self._tcp)
+
+
+def _first_of_ports(config: Config, proxy: Proxy) -> Iterable[Target]:
+    """One service a port of the workload: the oldest."""
+    found: dict[int, Target] = {}
+    for target in config.registry.targets_of(proxy):
+        if target.port.protocol != "UDP" and target.target_port:
+            found.setdefault(target.target_port, target)
+    return found.values()
+
+
+def _served(target: Target) -> InboundPort:
+    port = target.port
+    return InboundPort(
+        target.target_port,
+        port.number,
+        target.service.hostname,
+        speaks=_speaks(port),
+        is_grpc=port.protocol in ("GRPC", "GRPC_WEB"),
+        is_grpc_web=port.protocol == "GRPC_WEB",
+    )
+
+
+def _speaks(port: ServicePort) -> Speaks:
+    return "HTTP" if port.is_http else "AUTO" if port.is_auto else "TCP"
+
+
+def _ingress_port(listener: IngressListener, proxy: Proxy, policies: _Policies) -> InboundPort:
+    written = listener.port
+    port = ServicePort(written.number, written.name, written.protocol)
+    return policies.port(
+        InboundPort(
+            port.number,
+            port.number,
+            "",
+            speaks=_speaks(port),
+            is_grpc=port.protocol in ("GRPC", "GRPC_WEB"),
+            is_grpc_web=port.protocol == "GRPC_WEB",
+            bind=listener.bind or proxy.addresses[0],
+        )
+    )
+
+
+# -- clusters -------------------------------------------------------------------------------
+
+
+def _cluster(config: Config, proxy: Proxy, target: Target, default: ConnectionPool | None) -> Json:
+    """The limits that callers keep are the server's too; a Sidecar's own replace them."""
+    service, port = target.service, target.port
+    rule = config.destination_rule(service, proxy)
+    pool = default
+    if pool is None and rule is not None:
+        pool = rule.policy_of(port.number).connection_pool
+    every = [
+        each.service
+        for each in config.registry.targets_of(proxy)
+        if each.target_port == target.target_port
+    ]
+    cluster = inbound_cluster(target.target_port, service.hostname)
+    cluster["metadata"] = _metadata(every)
+    return _with_pool(config, cluster, port, pool)
+
+
+def _metadata(services: Iterable[Service]) -> Json:
+    every = [
+        {"host": each.hostname, "name": each.name, "namespace": each.namespace}
+        for each in {one.hostname: one for one in services}.values()
+    ]
+    return {"filter_metadata": {"istio": {"services": every}}}
+
+
+def _with_pool(
+    config: Config, cluster: Json, port: ServicePort, pool: ConnectionPool | None
+) -> Json:
+    http2 = is_http2(config.mesh, port, None)
+    options = http_protocol_options(port, pool, is_http2=http2)
+    cluster = {**cluster, **connection_fields(config.mesh, pool)}
+    if options is not None:
+        cluster["typed_extension_protocol_options"] = http_options(options)
+    return cluster
+
+
+def _ingress_cluster(
+    config: Config, proxy: Proxy, listener: IngressListener, default: ConnectionPool | None
+) -> Json:
+    written = listener.port
+    own = listener.connection_pool
+    pool = default if own is None else parse_connection_pool(own)
+    port = ServicePort(written.number, written.name, written.protocol)
+    cluster = inbound_cluster(port.number, "")
+    services = [
+        target.service
+        for target in config.registry.targets_of(proxy)
+        if target.target_port == port.number
+    ]
+    if services:
+        cluster["metadata"] = _metadata(services)
+    else:
+        del cluster["metadata"]
+    if listener.default_endpoint:
+        for name in ("lb_policy", "cleanup_interval"):
+            del cluster[name]
+        address = _address(listener.default_endpoint, proxy)
+        endpoint = {"endpoint": {"address": address}}
+        cluster["type"] = "STATIC"
+        cluster["load_assignment"] = {
+            "cluster_name": cluster["name"],
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        }
+        if listener.default_endpoint.startswith((_LOOPBACK, "[::1]")):
+            del cluster["upstream_bind_config"]
+    return _with_pool(config, cluster, port, pool)
+
+
+def _address(endpoint: str, proxy: Proxy) -> Json:
+    if endpoint.startswith("unix://"):
+        return socket_address(endpoint, 0)
+    host, _, port = endpoint.rpartition(":")
+    is_any = host in ("0.0.0.0", "[::]")  # noqa: S104 - a name
+    return socket_address(proxy.addresses[0] if is_any else host.strip("[]"), int(port))
