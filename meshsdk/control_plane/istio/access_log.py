@@ -152,7 +152,7 @@ def _file(path: str, settings: Mapping[str, object]) -> Json:
     labels = found.get("labels")
     log_format = _text_format(str(found.get("text") or ""))
     if labels is not None:
-        log_format = {"json_format": labels, "json_format_options": {}}
+        log_format = {"json_format": labels, "json_format_options": dict[str, object]()}
     if settings.get("omitEmptyValues") is True:
         log_format["omit_empty_values"] = True
     return _file_logger(path, log_format)

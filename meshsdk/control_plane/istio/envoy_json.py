@@ -1,4 +1,8 @@
-"""Scalars of proto-JSON."""
+"""Scalars of proto-JSON, and parts of resources that we made."""
+
+from typing import cast
+
+from meshsdk.control_plane.shapes.tls import Json
 
 
 def seconds_text(seconds: float) -> str:
@@ -12,3 +16,15 @@ def seconds_text(seconds: float) -> str:
     while digits.endswith("000"):
         digits = digits[:-3]
     return f"{sign}{whole}.{digits}s"
+
+
+def message(value: object) -> Json:
+    """A value that is a message, as we made it."""
+    assert isinstance(value, dict)
+    return cast("Json", value)
+
+
+def messages(value: object) -> list[Json]:
+    """A value that is a list of messages, as we made it."""
+    assert isinstance(value, list)
+    return cast("list[Json]", value)

@@ -4,6 +4,7 @@ BuildHTTPRoutesForVirtualService."""
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from meshsdk.control_plane.istio.envoy_json import message
 from meshsdk.control_plane.istio.http_actions import Destination, Retries
 from meshsdk.control_plane.istio.http_match import MESH, HttpMatch
 from meshsdk.control_plane.istio.http_rule import HttpRule
@@ -50,9 +51,7 @@ def http_routes(
     for rule, match in _pairs(service, asking):
         route = _route(service, rule, match, asking, cluster_of, hash_of)
         found.append(route)
-        matcher = route["match"]
-        assert isinstance(matcher, dict)
-        if match is None or is_catch_all(matcher):
+        if match is None or is_catch_all(message(route["match"])):
             break
     return found
 
@@ -105,13 +104,11 @@ def _route(
 
 def _operation(route: Json, name: str, port: int) -> str:
     """What a trace calls it. Source: istiod, GetRouteOperation."""
-    match, action = route["match"], route.get("route")
-    assert isinstance(match, dict)
+    match, action = message(route["match"]), message(route.get("route", {}))
     path = match.get("path") or f"{match.get('prefix', match.get('path_separated_prefix'))}*"
     if "safe_regex" in match:
-        path = match["safe_regex"]["regex"]
-    cluster = action.get("cluster", "") if isinstance(action, dict) else ""
-    parts = cluster.split("|")
+        path = message(match["safe_regex"])["regex"]
+    parts = str(action.get("cluster", "")).split("|")
     if len(parts) == 4:
         return f"{parts[3]}:{parts[1]}{path}"
     return f"{name}:{port}{path}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from meshsdk.control_plane.istio.access_log import access_loggers, listener_loggers
 from meshsdk.control_plane.istio.config import Config
+from meshsdk.control_plane.istio.envoy_json import message, messages
 from meshsdk.control_plane.istio.proxies import Proxy
 from meshsdk.control_plane.istio.proxy_settings import ProxySettings, proxy_settings
 from meshsdk.control_plane.istio.stats_filter import stats_filter
@@ -35,8 +36,8 @@ class Observed:
             found["access_log"] = list(self.loggers)
         if self.tracing is not None:
             found["tracing"] = self.tracing
-        filters = config.get("http_filters")
-        if self.stats is not None and isinstance(filters, list):
+        if self.stats is not None:
+            filters = messages(config["http_filters"])
             found["http_filters"] = [*filters[:-1], self.stats, filters[-1]]
             config = {key: value for key, value in config.items() if key != "http_filters"}
         return connection_manager({**found, **config})
@@ -47,9 +48,7 @@ class Observed:
 
     def tcp(self, proxy: Json) -> list[Json]:
         """The end of a TCP chain; `proxy` is a tcp_proxy filter."""
-        config = proxy["typed_config"]
-        assert isinstance(config, dict)
-        found: Json = {**config}
+        found: Json = {**message(proxy["typed_config"])}
         if self.loggers:
             found["access_log"] = list(self.loggers)
         if self.settings.idle_timeout:

@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from meshsdk.control_plane.istio.config import Config, Scope
 from meshsdk.control_plane.istio.egress import Egress
+from meshsdk.control_plane.istio.envoy_json import message, messages
 from meshsdk.control_plane.istio.observed import Observed, observed
 from meshsdk.control_plane.istio.outbound_chains import ByteChains, Chain, Where
 from meshsdk.control_plane.istio.outbound_routes import (
@@ -180,8 +181,7 @@ class _Building:
         is_sniffed = kind == "auto" or where.bind == ANY_ADDRESS
         config = self._routed(name, f"outbound_{where.bind}_{where.port.number};")
         if where.port.protocol == "GRPC_WEB":
-            filters = config["http_filters"]
-            assert isinstance(filters, list)
+            filters = messages(config["http_filters"])
             config["http_filters"] = [filters[0], grpc_web(), *filters[1:]]
         match = dict(_PLAINTEXT) if is_sniffed else {}
         return Chain((self._shown.manager(config),), match)
@@ -244,11 +244,8 @@ class _Building:
     def explicit_proxy(self, name: str, port: int) -> Json:
         """A listener for requests with a whole URL, of a node that wants one."""
         config = self._routed(HTTP_PROXY, f"outbound_{name};")
-        options = self._shown.settings.fields.get("http_protocol_options")
-        config["http_protocol_options"] = {
-            **(options if isinstance(options, dict) else {}),
-            "allow_absolute_url": True,
-        }
+        options = message(self._shown.settings.fields.get("http_protocol_options", {}))
+        config["http_protocol_options"] = {**options, "allow_absolute_url": True}
         return {
             "address": socket_address(_LOOPBACK, port),
             "continue_on_listener_filters_timeout": True,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from meshsdk.control_plane.istio.config import Config, Scope
-from meshsdk.control_plane.istio.envoy_json import seconds_text
+from meshsdk.control_plane.istio.envoy_json import message, seconds_text
 from meshsdk.control_plane.istio.hostnames import is_within
 from meshsdk.control_plane.istio.http_match import MESH
 from meshsdk.control_plane.istio.http_routes import outbound_cluster
@@ -148,8 +148,7 @@ class ByteChains:
         ]
         prefix = f"{rule.metadata.name}.{rule.metadata.namespace}"
         proxy = tcp_proxy(prefix)
-        config = proxy["typed_config"]
-        assert isinstance(config, dict)
+        config = message(proxy["typed_config"])
         del config["cluster"]
         config["weighted_clusters"] = {"clusters": clusters}
         config |= self._policy(service, first.subset)
@@ -159,9 +158,7 @@ class ByteChains:
         self, where: Where, cluster: str, service: Service | None, subset: str
     ) -> tuple[Json, ...]:
         proxy = tcp_proxy(cluster)
-        config = proxy["typed_config"]
-        assert isinstance(config, dict)
-        config |= self._policy(service, subset)
+        message(proxy["typed_config"]).update(self._policy(service, subset))
         return self._stack(where, proxy, cluster)
 
     def _stack(self, where: Where, proxy: Json, prefix: str) -> tuple[Json, ...]:
@@ -190,7 +187,8 @@ class ByteChains:
             balancer, pool, tunnel = policy.load_balancer, policy.connection_pool, policy.tunnel
             hashing = None if balancer is None else balancer.consistent_hash
             if hashing is not None and hashing.use_source_ip:
-                found.setdefault("hash_policy", [{"source_ip": {}}])
+                source_ip: Json = {"source_ip": {}}
+                found.setdefault("hash_policy", [source_ip])
             if policy is rule.policy and pool is not None and pool.tcp_idle_timeout is not None:
                 found["idle_timeout"] = seconds_text(pool.tcp_idle_timeout)
             if tunnel is not None:

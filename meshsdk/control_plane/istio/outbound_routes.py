@@ -3,7 +3,7 @@ or a socket of the file system. Source: istiod, httproute.go. FEED.md 3.4."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Final, cast
 
 from meshsdk.control_plane.istio.config import Config, Scope
 from meshsdk.control_plane.istio.egress import Egress, most_specific
@@ -204,8 +204,7 @@ def _merged(found: Iterable[tuple[int, Json]]) -> Iterator[Json]:
     """All ports in one: but for 80, only domains with a port. Source: istiod,
     mergeAllVirtualHosts."""
     for port, host in found:
-        domains = host["domains"]
-        assert isinstance(domains, list)
+        domains = cast("list[str]", host["domains"])
         left = domains if port == 80 else [each for each in domains if ":" in each]
         if left:
             yield {**host, "domains": left}

@@ -41,7 +41,7 @@ class ProxySettings:
 def proxy_settings(config: Config, proxy: Proxy) -> ProxySettings:
     """The node's own settings, else the mesh config's `defaultConfig`."""
     own = proxy.metadata.get("PROXY_CONFIG")
-    settings = _mapping(own) if isinstance(own, Mapping) else config.mesh.default_config
+    settings = _mapping(own) if own is not None else config.mesh.default_config
     headers = _mapping(settings.get("proxyHeaders"))
     is_counting = not _is_disabled(headers, "attemptCount")
     found: Json = dict(_NORMALIZATION[config.mesh.path_normalization])

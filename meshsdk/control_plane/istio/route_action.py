@@ -1,7 +1,7 @@
 """What a rule does, as Envoy's RouteAction and per-filter configs. Source: istiod, route.go."""
 
-from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, TypeAlias, cast
 
 from meshsdk.control_plane.istio.envoy_json import seconds_text
 from meshsdk.control_plane.istio.http_actions import (
@@ -157,15 +157,16 @@ def merged_header_fields(first: Json, second: Json) -> Json:
     """A rule's, then its only destination's."""
     merged = dict(first)
     for name, values in second.items():
-        before = merged.get(name, [])
-        assert isinstance(before, list)
-        assert isinstance(values, list)
-        merged[name] = [*before, *values]
+        merged[name] = [*_items(merged.get(name, [])), *_items(values)]
     return merged
 
 
-def _options(values: object, *, overwrites: bool) -> Iterable[Json]:
-    assert isinstance(values, dict)
+def _items(value: object) -> list[object]:
+    assert isinstance(value, list)
+    return cast("list[object]", value)
+
+
+def _options(values: Mapping[str, str], *, overwrites: bool) -> Iterable[Json]:
     for name, value in sorted(values.items()):
         if _is_internal(name):
             continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from meshsdk.control_plane.istio.envoy_json import message
 from meshsdk.control_plane.istio.http_match import CLAIMS, HttpMatch
 from meshsdk.control_plane.istio.string_match import StringMatch
 from meshsdk.control_plane.shapes.tls import Json
@@ -30,8 +31,8 @@ def route_match(match: HttpMatch | None) -> Json:
 def is_catch_all(match: Json) -> bool:
     """Whether no later route can be reached. Source: istiod, isCatchAllRoute."""
     path = match.get("prefix", match.get("path_separated_prefix"))
-    regex = match.get("safe_regex")
-    is_every = path == "/" or (isinstance(regex, dict) and regex.get("regex") in (".*", "*"))
+    regex = message(match.get("safe_regex", {})).get("regex")
+    is_every = path == "/" or regex in (".*", "*")
     narrows = ("headers", "query_parameters", "dynamic_metadata")
     return is_every and not any(match.get(name) for name in narrows)
 

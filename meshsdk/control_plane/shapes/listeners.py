@@ -153,26 +153,20 @@ def with_metadata_exchange(*filters: Json) -> list[Json]:
 
 def inbound_listener_filters() -> list[Json]:
     """Where the connection went, and whether it is TLS."""
-    inspector = listener_filter("tls_inspector", "TlsInspector")
-    config = inspector["typed_config"]
-    assert isinstance(config, dict)
     disabled = {"destination_port_range": {"end": 15007, "start": 15006}}
     return [
         listener_filter("original_dst", "OriginalDst"),
-        {
-            **inspector,
-            "filter_disabled": disabled,
-            "typed_config": {**config, "initial_read_buffer_size": 512},
-        },
+        {**tls_inspector(), "filter_disabled": disabled},
     ]
 
 
 def tls_inspector() -> Json:
     """Whether it is TLS, and for which server name."""
-    inspector = listener_filter("tls_inspector", "TlsInspector")
-    config = inspector["typed_config"]
-    assert isinstance(config, dict)
-    return {**inspector, "typed_config": {**config, "initial_read_buffer_size": 512}}
+    message = f"{_FILTERS}.listener.tls_inspector.v3.TlsInspector"
+    return {
+        "name": "envoy.filters.listener.tls_inspector",
+        "typed_config": {"@type": message, "initial_read_buffer_size": 512},
+    }
 
 
 def listener_filter(name: str, message: str) -> Json:

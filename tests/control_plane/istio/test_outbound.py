@@ -1,13 +1,14 @@
 """Outbound listeners and routes: what a real istiod 1.29.6 made of the same YAML."""
 
 import json
-from collections.abc import Mapping
 from functools import cache
+from typing import cast
 
 import pytest
 
 from meshsdk.control_plane.istio.authn import KeySets
 from meshsdk.control_plane.istio.config import Config
+from meshsdk.control_plane.istio.envoy_json import message, messages
 from meshsdk.control_plane.istio.loader import load
 from meshsdk.control_plane.istio.outbound import outbound_listeners, outbound_routes
 from meshsdk.control_plane.istio.proxies import Proxy, parse_proxy
@@ -62,10 +63,12 @@ def _proxy(folder: str, node: str) -> Proxy:
 
 def _sorted(value: object, field: str = "") -> object:
     """The same without an order that means nothing."""
-    if isinstance(value, Mapping):
-        return {name: _sorted(inner, name) for name, inner in value.items()}
+    if isinstance(value, dict):
+        return {
+            name: _sorted(inner, name) for name, inner in message(cast("object", value)).items()
+        }
     if isinstance(value, list):
-        items = [_sorted(inner) for inner in value]
+        items = [_sorted(inner) for inner in cast("list[object]", value)]
         is_set = field in ("domains", "filter_chains", "virtual_hosts", "server_names")
         return sorted(items, key=_canonical) if is_set else items
     return value
@@ -98,9 +101,8 @@ def _listeners(*services: tuple[str, str, int, str]) -> dict[str, Json]:
 
 
 def _clusters(listener: Json) -> list[object]:
-    chains = listener["filter_chains"]
-    assert isinstance(chains, list)
-    return [chain["filters"][-1]["typed_config"].get("cluster") for chain in chains]
+    ends = [messages(chain["filters"])[-1] for chain in messages(listener["filter_chains"])]
+    return [message(end["typed_config"]).get("cluster") for end in ends]
 
 
 def test_the_older_of_two_services_has_the_address() -> None:
@@ -114,9 +116,8 @@ def test_http_and_bytes_on_one_address_are_told_apart_by_the_first_bytes() -> No
 
     listener = found["0.0.0.0_90"]
 
-    chains = listener["filter_chains"]
-    assert isinstance(chains, list)
-    assert [sorted(chain["filter_chain_match"]) for chain in chains] == [
+    chains = messages(listener["filter_chains"])
+    assert [sorted(message(chain["filter_chain_match"])) for chain in chains] == [
         ["application_protocols", "transport_protocol"],
         ["prefix_ranges"],
     ]

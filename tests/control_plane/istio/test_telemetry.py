@@ -5,11 +5,11 @@ import pytest
 from meshsdk.control_plane.istio.access_log import access_loggers
 from meshsdk.control_plane.istio.authn import KeySets
 from meshsdk.control_plane.istio.config import Config
+from meshsdk.control_plane.istio.envoy_json import message
 from meshsdk.control_plane.istio.loader import load
 from meshsdk.control_plane.istio.proxies import Proxy, parse_proxy
 from meshsdk.control_plane.istio.registry_build import build_registry
 from meshsdk.control_plane.istio.tracing import tracing_of
-from meshsdk.control_plane.shapes.tls import Json
 
 _PROXY: Proxy = parse_proxy(
     {
@@ -43,12 +43,7 @@ def _config(text: str) -> Config:
 
 def _paths(*texts: str) -> list[object]:
     loggers = access_loggers(_config(_MESH + "".join(texts)), _PROXY, "CLIENT")
-    configs: list[Json] = []
-    for logger in loggers:
-        config = logger["typed_config"]
-        assert isinstance(config, dict)
-        configs.append(config)
-    return [config["path"] for config in configs]
+    return [message(logger["typed_config"])["path"] for logger in loggers]
 
 
 @pytest.mark.parametrize(

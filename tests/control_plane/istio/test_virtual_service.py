@@ -3,6 +3,7 @@
 import pytest
 
 from meshsdk.control_plane.istio.delegates import with_delegates
+from meshsdk.control_plane.istio.envoy_json import message
 from meshsdk.control_plane.istio.http_routes import Asking, http_routes, outbound_cluster
 from meshsdk.control_plane.istio.loader import load
 from meshsdk.control_plane.istio.virtual_service import VirtualService
@@ -34,9 +35,7 @@ def _routes(*texts: str, labels: dict[str, str] | None = None, port: int = 80) -
 
 
 def _cluster(route: Json) -> object:
-    action = route["route"]
-    assert isinstance(action, dict)
-    return action["cluster"]
+    return message(route["route"])["cluster"]
 
 
 _TO_A = "route: [{destination: {host: a}}]"
@@ -120,9 +119,7 @@ def test_a_delegate_stands_where_its_root_names_it() -> None:
 
     assert [route["name"] for route in routes] == ["r-x", "last"]
     assert _cluster(routes[0]) == "outbound|80||b.shop.svc.cluster.local"
-    action = routes[0]["route"]
-    assert isinstance(action, dict)
-    assert action["timeout"] == "3s"
+    assert message(routes[0]["route"])["timeout"] == "3s"
 
 
 def test_retry_conditions_that_are_numbers_are_status_codes() -> None:
@@ -130,11 +127,10 @@ def test_retry_conditions_that_are_numbers_are_status_codes() -> None:
 
     (route,) = _routes(_text(spec.replace("%s", _TO_A)))
 
-    action = route["route"]
-    assert isinstance(action, dict)
-    assert action["retry_policy"]["retry_on"] == "5xx,retriable-status-codes"
-    assert action["retry_policy"]["retriable_status_codes"] == [429]
-    assert action["retry_policy"]["num_retries"] == 3
+    policy = message(message(route["route"])["retry_policy"])
+    assert policy["retry_on"] == "5xx,retriable-status-codes"
+    assert policy["retriable_status_codes"] == [429]
+    assert policy["num_retries"] == 3
 
 
 def test_a_destination_of_weight_zero_is_left_out() -> None:
@@ -144,7 +140,5 @@ def test_a_destination_of_weight_zero_is_left_out() -> None:
 
     (route,) = _routes(_text(spec))
 
-    action = route["route"]
-    assert isinstance(action, dict)
     clusters = [{"name": "outbound|80|v1|a.shop.svc.cluster.local", "weight": 100}]
-    assert action["weighted_clusters"] == {"clusters": clusters}
+    assert message(route["route"])["weighted_clusters"] == {"clusters": clusters}
