@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from meshsdk.control_plane.config_directory import read_texts
+from meshsdk.control_plane.folder import read_texts
 from meshsdk.control_plane.istio.authn import FetchedJwks, KeySets
 from meshsdk.control_plane.istio.authz import IstioVersion
 from meshsdk.control_plane.istio.config import Config
@@ -47,7 +47,7 @@ class Configuration:
         self.config = self._config(Loaded())
 
     def reload(self) -> None:
-        """Read every file. OSError where the directory is none; what was good last then stays."""
+        """Read every file. UsageError where the directory cannot be read; what was good last then stays."""
         texts = {**read_texts(self._directory), **self._others()}
         loaded = load(texts)
         self.problems = loaded.problems

@@ -22,13 +22,13 @@ from meshsdk.control_plane.ads_session import (
 )
 from meshsdk.control_plane.authentication import Authenticator
 from meshsdk.control_plane.ca import CertificateService, Signing
-from meshsdk.control_plane.config_directory import stamp
+from meshsdk.control_plane.config_directory import Stamp, stamp
 from meshsdk.control_plane.configuration import Configuration, Translation
 from meshsdk.control_plane.istio.config import Config
 from meshsdk.control_plane.istio.proxies import Proxy, parse_proxy
 from meshsdk.control_plane.istio.translate import NodeState
 from meshsdk.control_plane.istio.workload_group import WorkloadGroup
-from meshsdk.control_plane.key_sets import FetchedKeySets
+from meshsdk.control_plane.key_set_fetcher import KeySetFetcher
 from meshsdk.control_plane.node_secrets import secrets_for
 from meshsdk.control_plane.registration import GROUP, Registrations
 from meshsdk.control_plane.serving_certificate import ServingCertificate
@@ -57,8 +57,8 @@ class ServingOptions:
     """Whose tokens count, beside those of `own_issuer`."""
     certificate_ttl: float | None = None
     """Seconds to which certificates are cut; None: as asked for, up to 90 days."""
-    key_set_files: Mapping[str, Path] = field(default_factory=dict[str, Path])
-    """`jwksUri` to a file that stands in for it."""
+    key_sets: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`jwksUri` to the key set itself, in place of a fetch."""
     translation: Translation = field(default_factory=Translation)
     clock: Clock = SystemClock()
     max_streams: int = 256
@@ -76,13 +76,14 @@ class ControlPlane:
         signing: Callable[[], Signing] | None = None,
         own_issuer: TokenIssuer | None = None,
     ) -> None:
-        """Without `signing` there is no CA and no TLS. OSError where `directory` is none."""
+        """Without `signing` there is no CA and no TLS. UsageError where `directory` cannot be
+        read."""
         self._directory = directory
         self._translate = translate
         self._options = options
         self._signing = signing
         self._registrations = Registrations(options.clock)
-        self._key_sets = FetchedKeySets(options.key_set_files, options.clock, self._key_set_came)
+        self._key_sets = KeySetFetcher(options.key_sets, options.clock, self._key_set_came)
         self._loading = threading.RLock()
         self._wake = threading.Event()
         self._stopped = threading.Event()
@@ -217,8 +218,8 @@ class ControlPlane:
         with self._loading:
             try:
                 self.configuration.reload()
-            except OSError as error:
-                _LOG.warning("cannot read %s: %s", error.filename, error.strerror)
+            except UsageError as error:
+                _LOG.warning("%s", error)
 
     def _watch(self) -> None:
         while not self._stopped.is_set():
@@ -245,7 +246,7 @@ class ControlPlane:
             self._interned.clear()  # names of long ago
         self.ads.refresh()
 
-    def _settle(self, found: Mapping[str, object]) -> None:
+    def _settle(self, found: Stamp) -> None:
         """Wait until writing has ended, at most a second: a half-written file is no news."""
         clock = self._options.clock
         ends = clock.monotonic() + _LONGEST_DEBOUNCE
