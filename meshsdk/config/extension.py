@@ -87,7 +87,7 @@ class PlacedFilter:
     """How a route's `typed_per_filter_config` may switch it off (`FilterConfig.disabled`)."""
     direction: Literal["outbound", "inbound", "both"] = "both"
     before: str = ""
-    """The name of the filter that it comes before; where there is none, it is the router."""
+    """The name of the filter that it comes before, `*` for all; where there is none, the router."""
 
 
 F = TypeVar("F")
@@ -139,6 +139,8 @@ class Extensions:
     """Our node's cluster: `source_cluster` of rate limit descriptors."""
     local_address: str = "127.0.0.1"
     """This machine's own address: what X-Forwarded-For tells of a caller on loopback."""
+    peer_metadata: tuple[tuple[str, str], ...] = ()
+    """Header fields in which we tell peers of ourselves; empty where nobody asks who we are."""
     placed_filters: tuple[PlacedFilter, ...] = ()
     """The application's own filters, in their order."""
     filter_states: FilterStates = field(default_factory=FilterStates, compare=False, repr=False)

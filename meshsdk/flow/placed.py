@@ -20,7 +20,10 @@ def with_placed(
     found = list(filters)
     for one in placed:
         names = [named.name for named in found]
-        # The router is the last, always.
-        index = names.index(one.before) if one.before in names else len(found) - 1
+        if one.before == "*":
+            index = 0
+        else:
+            # The router is the last, always.
+            index = names.index(one.before) if one.before in names else len(found) - 1
         found.insert(index, NamedFilter(one.name, one.filter, ""))
     return tuple(found)

@@ -67,7 +67,13 @@ def test_a_filter_runs_before_the_router() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "found"), [("m", ("own", "feed")), (CORS, ("own", "feed")), ("x", ("feed", "own"))]
+    ("before", "found"),
+    [
+        ("m", ("own", "feed")),
+        (CORS, ("own", "feed")),
+        ("x", ("feed", "own")),
+        ("*", ("own", "feed")),
+    ],
 )
 def test_a_filter_runs_before_the_one_that_it_names(before: str, found: tuple[str, ...]) -> None:
     assert order(mesh_with(PlacedFilter(Mark("own"), "own", before=before))) == found
