@@ -8,6 +8,7 @@ from meshsdk.control_plane.istio.extension_providers import (
     ExtensionProvider,
     parse_extension_providers,
 )
+from meshsdk.control_plane.istio.http_actions import RETRIES, Retries, parse_retries
 from meshsdk.control_plane.istio.nodes import Node
 from meshsdk.control_plane.istio.spec_fields import Fields, Note, fields
 from meshsdk.control_plane.istio.spec_reader import SpecReader
@@ -112,13 +113,15 @@ class MeshConfig:
     default_service_export_to: tuple[str, ...] = ("*",)
     default_virtual_service_export_to: tuple[str, ...] = ("*",)
     default_destination_rule_export_to: tuple[str, ...] = ("*",)
+    default_http_retry_policy: Retries | None = None
+    """Of routes that say nothing of retries; None is istiod's own default."""
     inbound_cluster_stat_name: str = ""
     outbound_cluster_stat_name: str = ""
     default_config: Mapping[str, object] = field(default_factory=dict[str, object])
     """ProxyConfig as it was written, camelCase: names checked, types not."""
     rest: SpecReader | None = None
     """For the messages that other kinds' files know: `localityLbSetting`, `tcpKeepalive`,
-    `defaultHttpRetryPolicy`, `tlsDefaults`. None where there is no document."""
+    `tlsDefaults`. None where there is no document."""
 
     def provider(self, name: str) -> ExtensionProvider | None:
         """The extension provider of a name."""
@@ -168,6 +171,7 @@ def parse_mesh_config(node: Node, notes: list[Note]) -> MeshConfig:
         default_service_export_to=_export_to(reader, "defaultServiceExportTo"),
         default_virtual_service_export_to=_export_to(reader, "defaultVirtualServiceExportTo"),
         default_destination_rule_export_to=_export_to(reader, "defaultDestinationRuleExportTo"),
+        default_http_retry_policy=_retries(reader),
         inbound_cluster_stat_name=reader.string("inboundClusterStatName"),
         outbound_cluster_stat_name=reader.string("outboundClusterStatName"),
         default_config=_plain(reader, "defaultConfig", _DEFAULT_CONFIG),
@@ -180,6 +184,11 @@ def _message(reader: SpecReader, name: str, known: Fields) -> SpecReader:
     if found is not None:
         return found
     return SpecReader(Node({}, reader.mark), reader.at(name), known, reader.notes)
+
+
+def _retries(reader: SpecReader) -> Retries | None:
+    found = reader.message("defaultHttpRetryPolicy", RETRIES)
+    return None if found is None else parse_retries(found)
 
 
 def _plain(reader: SpecReader, name: str, known: Fields) -> Mapping[str, object]:

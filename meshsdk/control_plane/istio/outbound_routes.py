@@ -11,7 +11,6 @@ from meshsdk.control_plane.istio.hash_policy import HashPolicies
 from meshsdk.control_plane.istio.hostnames import is_wildcard
 from meshsdk.control_plane.istio.http_actions import Destination
 from meshsdk.control_plane.istio.http_routes import Asking, http_routes, outbound_cluster
-from meshsdk.control_plane.istio.mesh_retries import default_retries
 from meshsdk.control_plane.istio.proxies import Proxy
 from meshsdk.control_plane.istio.proxy_settings import proxy_settings
 from meshsdk.control_plane.istio.route_action import retry_policy
@@ -41,7 +40,7 @@ class _Building:
         self._proxy = proxy
         self._scope = scope
         self._counts = proxy_settings(config, proxy).counts_attempts
-        self._retries = default_retries(config.mesh)
+        self._retries = config.mesh.default_http_retry_policy
         self._hashes = HashPolicies(config, proxy, scope)
 
     def configuration(self, name: str) -> Json:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from meshsdk.control_plane.istio.connection_pool import POOL, parse_connection_pool
 from meshsdk.control_plane.istio.documents import Document, Kind, Metadata
 from meshsdk.control_plane.istio.hostnames import is_address, is_host
 from meshsdk.control_plane.istio.http_actions import DESTINATION, Destination, parse_destination
@@ -95,7 +96,7 @@ def parse_sidecar(document: Document) -> Sidecar:
         {} if selector is None else selector.string_map("labels"),
         _ingress_listeners(spec),
         _egress_listeners(spec),
-        spec.message("inboundConnectionPool", None),
+        _pool(spec, "inboundConnectionPool"),
         None if policy is None else policy.enum("mode", _MODES, "REGISTRY_ONLY"),
         None if proxy is None else parse_destination(proxy, namespace),
     )
@@ -140,7 +141,7 @@ def _ingress_listeners(spec: SpecReader) -> tuple[IngressListener, ...]:
             bind,
             reader.enum("captureMode", _CAPTURE, "DEFAULT"),
             endpoint,
-            reader.message("connectionPool", None),
+            _pool(reader, "connectionPool"),
         )
         found.append(listener)
     return tuple(found)
@@ -170,6 +171,14 @@ def _port(reader: SpecReader, *, is_file: bool = False) -> ListenerPort:
         expected = "0 where bind is unix:///" if is_file else "1 to 65535"
         raise reader.error_at("number", f"expected {expected}, found {number}")
     return ListenerPort(number, protocol_of(reader.string("protocol")), reader.string("name"))
+
+
+def _pool(reader: SpecReader, name: str) -> SpecReader | None:
+    """Checked here, read where the cluster is made."""
+    found = reader.message(name, POOL)
+    if found is not None:
+        parse_connection_pool(found)
+    return found
 
 
 def _bind(reader: SpecReader) -> str:
