@@ -36,9 +36,7 @@ class Jwt:
         """A claim by the names that lead to it; None where they do not."""
         found: object = self.claims
         for name in names:
-            if not isinstance(found, Mapping):
-                return None
-            found = found.get(name)
+            found = _member(found, name)
         return found
 
     def values(self, *names: str) -> tuple[object, ...]:
@@ -54,3 +52,9 @@ class Jwt:
     def _text(self, name: str) -> str:
         found = self.claims.get(name)
         return found if isinstance(found, str) else ""
+
+
+def _member(value: object, name: str) -> object:
+    if not isinstance(value, Mapping):
+        return None
+    return cast("Mapping[str, object]", value).get(name)

@@ -9,6 +9,7 @@ from importlib import import_module
 from meshsdk.errors import MeshError
 
 _COMMANDS = {
+    "authz": ("meshsdk.cli.authz", "test authorization policies, and find what is wrong with them"),
     "check": (
         "meshsdk.cli.check",
         "say what a configuration does with requests, or field by field",
