@@ -7,6 +7,7 @@ from typing import Literal, cast
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Flow
+from meshsdk.call.filter import Continue, Step
 from meshsdk.call.message import LocalReply, Request, Response
 from meshsdk.cli.check import case, client, outcome
 from meshsdk.cli.check.case import Json
@@ -15,7 +16,7 @@ from meshsdk.cli.check.handshake import Identities
 from meshsdk.cli.check.loop import EventLoop
 from meshsdk.cli.check.upstream import ScriptedUpstream
 from meshsdk.clock import seeded
-from meshsdk.config.extension import Extensions, Registry
+from meshsdk.config.extension import Extensions, PlacedFilter, Registry
 from meshsdk.filters import HTTP_FILTERS, NETWORK_FILTERS
 from meshsdk.flow.cluster_plan import LiveState
 from meshsdk.flow.outbound import through
@@ -36,6 +37,21 @@ _STAGGER = 15.0
 """Milliseconds between concurrent requests where the case says nothing."""
 
 
+class _Metadata:
+    """A filter before all others: dynamic metadata is there for them, and no route has seen it."""
+
+    def __init__(self) -> None:
+        self.given: Mapping[str, Mapping[str, object]] = {}
+        """Of the call that begins: this filter is asked before anything else can happen."""
+
+    def on_request(self, request: Request, context: CallContext) -> Step:
+        """Publish what the case gives."""
+        for namespace, values in self.given.items():
+            for key, value in values.items():
+                context.metadata(namespace, key, value)
+        return Continue(request)
+
+
 class Checker:
     """One configuration; state carries on from one request to the next."""
 
@@ -47,6 +63,7 @@ class Checker:
         self._upstream = ScriptedUpstream(
             self._loop, cast("Identities", identities) if isinstance(identities, Mapping) else {}
         )
+        self._metadata = _Metadata()
         extensions = Extensions(
             http_filters=Registry("HTTP filter", HTTP_FILTERS),
             network_filters=Registry("network filter", NETWORK_FILTERS),
@@ -55,6 +72,7 @@ class Checker:
             runtime=_runtime(config),
             local_address=_LOCAL_ADDRESS,
             service_cluster=_SERVICE_CLUSTER,
+            placed_filters=(PlacedFilter(self._metadata, "check.metadata", before="*"),),
         )
         if case.is_neutral(config):
             found = {
@@ -127,7 +145,10 @@ class Checker:
         context.start = self._loop.monotonic()
         context.destination = connection.local
         self.context = context
-        _inject_metadata(context, request)
+        found = request.get("dynamic_metadata")
+        self._metadata.given = (
+            cast("Mapping[str, Mapping[str, object]]", found) if isinstance(found, Mapping) else {}
+        )
         flow = self._flow(decoded, connection, context)
         if flow is None:
             return None, context
@@ -201,14 +222,6 @@ def _varied(request: Json, index: int) -> Json:
         "headers": [[name, value.replace("{i}", str(index))] for name, value in headers],
         "path": str(request.get("path", "/")).replace("{i}", str(index)),
     }
-
-
-def _inject_metadata(context: CallContext, request: Json) -> None:
-    found = request.get("dynamic_metadata")
-    if isinstance(found, Mapping):
-        for namespace, values in cast("Mapping[str, Mapping[str, object]]", found).items():
-            for key, value in values.items():
-                context.metadata(namespace, key, value)
 
 
 def _runtime(config: Json) -> Mapping[str, object] | None:
