@@ -1,4 +1,4 @@
-"""`meshsdk control-plane`: a folder of Istio's YAML, checked, or as one node would get it."""
+"""`meshsdk control-plane`: a folder of Istio's YAML, checked, as one node would get it, or served."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from meshsdk.cli import serve_control_plane
 from meshsdk.control_plane.folder import Options, build_config, load_folder
 from meshsdk.control_plane.istio.loader import Loaded
 from meshsdk.control_plane.istio.proxies import parse_proxy
@@ -16,7 +17,12 @@ from meshsdk.errors import UsageError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("folder", metavar="DIR", type=Path, help="folder of YAML files")
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        type=Path,
+        help="folder of YAML files, served until Ctrl-C; or the word token, or rotate-root",
+    )
     parser.add_argument(
         "--check",
         action="store_true",
@@ -41,15 +47,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="give services without address one of 240.240.0.0/16",
     )
     parser.add_argument("--remote-jwks", action="store_true", help="let the proxies fetch key sets")
+    serve_control_plane.configure(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Checks or dumps."""
+    """Checks, dumps or serves."""
+    if str(options.folder) == serve_control_plane.TOKEN:
+        return serve_control_plane.token(options)
+    if str(options.folder) == serve_control_plane.ROTATE_ROOT:
+        return serve_control_plane.rotate_root(options)
     if options.check:
         return check(options.folder)
     if options.dump is not None:
         return dump(options.folder, options.dump, read_options(options))
-    raise UsageError("expected --check or --dump NODE.json")
+    return serve_control_plane.serve(options, read_options(options))
 
 
 def read_options(options: argparse.Namespace) -> Options:
