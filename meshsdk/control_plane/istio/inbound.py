@@ -17,6 +17,7 @@ from meshsdk.control_plane.istio.cluster_policy import (
 )
 from meshsdk.control_plane.istio.config import Config, Scope
 from meshsdk.control_plane.istio.connection_pool import ConnectionPool, parse_connection_pool
+from meshsdk.control_plane.istio.destination_rule import DestinationRule
 from meshsdk.control_plane.istio.observed import observed
 from meshsdk.control_plane.istio.peer_authentication import InboundMtls
 from meshsdk.control_plane.istio.proxies import Proxy
@@ -53,6 +54,7 @@ def inbound_listeners(config: Config, proxy: Proxy, scope: Scope) -> dict[str, J
         mesh.mesh_mtls_ecdh_curves,
         shown.manager,
         shown.tcp,
+        shown.lost,
         shown.listener,
         listen_port=mesh.proxy_inbound_listen_port,
     )
@@ -148,6 +150,7 @@ def _served(target: Target) -> InboundPort:
         speaks=_speaks(port),
         is_grpc=port.protocol in ("GRPC", "GRPC_WEB"),
         is_grpc_web=port.protocol == "GRPC_WEB",
+        is_http2=port.is_http2,
     )
 
 
@@ -166,6 +169,7 @@ def _ingress_port(listener: IngressListener, proxy: Proxy, policies: _Policies) 
             speaks=_speaks(port),
             is_grpc=port.protocol in ("GRPC", "GRPC_WEB"),
             is_grpc_web=port.protocol == "GRPC_WEB",
+            is_http2=port.is_http2,
             bind=listener.bind or proxy.addresses[0],
         )
     )
@@ -186,17 +190,18 @@ def _cluster(config: Config, proxy: Proxy, target: Target, default: ConnectionPo
         for each in config.registry.targets_of(proxy)
         if each.target_port == target.target_port
     ]
-    cluster = inbound_cluster(target.target_port, service.hostname)
-    cluster["metadata"] = _metadata(every)
+    cluster = inbound_cluster(target.target_port)
+    cluster["metadata"] = _metadata(every, rule)
     return _with_pool(config, cluster, port, pool)
 
 
-def _metadata(services: Iterable[Service]) -> Json:
+def _metadata(services: Iterable[Service], rule: DestinationRule | None = None) -> Json:
     every = [
         {"host": each.hostname, "name": each.name, "namespace": each.namespace}
         for each in {one.hostname: one for one in services}.values()
     ]
-    return {"filter_metadata": {"istio": {"services": every}}}
+    config: Json = {} if rule is None else {"config": rule.config}
+    return {"filter_metadata": {"istio": {"services": every, **config}}}
 
 
 def _with_pool(
@@ -217,7 +222,7 @@ def _ingress_cluster(
     own = listener.connection_pool
     pool = default if own is None else parse_connection_pool(own)
     port = ServicePort(written.number, written.name, written.protocol)
-    cluster = inbound_cluster(port.number, "")
+    cluster = inbound_cluster(port.number)
     services = [
         target.service
         for target in config.registry.targets_of(proxy)
@@ -225,8 +230,6 @@ def _ingress_cluster(
     ]
     if services:
         cluster["metadata"] = _metadata(services)
-    else:
-        del cluster["metadata"]
     if listener.default_endpoint:
         for name in ("lb_policy", "cleanup_interval"):
             del cluster[name]

@@ -88,18 +88,20 @@ def load_assignment(
     return {"cluster_name": name, "endpoints": [locality] if found else []}
 
 
-def inbound_cluster(port: int, host: str) -> Json:
-    """The application itself, behind its own port."""
-    namespace = host.split(".")[1]
-    services = [{"host": host, "name": host, "namespace": namespace}]
+def inbound_cluster(port: int, host: str = "") -> Json:
+    """The application itself, behind its own port; `host`: the service that it serves."""
+    metadata: Json = {}
+    if host:
+        services = [{"host": host, "name": host, "namespace": host.split(".")[1]}]
+        metadata = {"metadata": {"filter_metadata": {"istio": {"services": services}}}}
     return {
+        **metadata,
         "alt_stat_name": f"inbound|{port}||;",
         "circuit_breakers": thresholds(),
         "cleanup_interval": "9223372035s",
         "common_lb_config": {},
         "connect_timeout": "10s",
         "lb_policy": "CLUSTER_PROVIDED",
-        "metadata": {"filter_metadata": {"istio": {"services": services}}},
         "name": f"inbound|{port}||",
         "type": "ORIGINAL_DST",
         "upstream_bind_config": {"source_address": {"address": "127.0.0.6", "port_value": 0}},

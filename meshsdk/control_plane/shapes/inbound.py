@@ -44,6 +44,8 @@ class InboundPort:
     """Network filters, for chains without HTTP."""
     is_grpc: bool = False
     is_grpc_web: bool = False
+    is_http2: bool = False
+    """Declared to be HTTP/2, as gRPC is."""
     bind: str = ANY
 
 
@@ -77,6 +79,8 @@ class Inbound:
     """Makes a connection manager of its own fields."""
     proxied: Callable[[Json], list[Json]] = _alone
     """Makes the end of a TCP chain of a tcp_proxy filter."""
+    lost: Callable[[Json], list[Json]] = _alone
+    """The same of one that leads nowhere."""
     listener: Json = field(default_factory=dict[str, object])
     """Fields of the listener beside those that all have."""
     listen_port: int = INBOUND_PORT
@@ -113,7 +117,7 @@ def virtual_inbound(
     chains = [
         {
             "filter_chain_match": {"destination_port": inbound.listen_port},
-            "filters": with_metadata_exchange(*inbound.proxied(tcp_proxy("BlackHoleCluster"))),
+            "filters": with_metadata_exchange(*inbound.lost(tcp_proxy("BlackHoleCluster"))),
             "name": "virtualInbound-blackhole",
         },
         *_rest(rest, {}, inbound),
@@ -269,6 +273,8 @@ def _connection_manager(
         },
         "stat_prefix": stat_prefix,
     }
+    if port.is_http2:
+        config["http2_protocol_options"] = {}
     return inbound.manager(config)
 
 
