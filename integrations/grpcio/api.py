@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from typing import Literal, Protocol, TypeAlias
 
 import grpc
+import grpc.aio
 
 MetadataPair: TypeAlias = tuple[str, str | bytes]
 Metadata: TypeAlias = Sequence[MetadataPair]
@@ -18,6 +19,13 @@ UnaryUnaryBase: type[object] = grpc.UnaryUnaryMultiCallable
 UnaryStreamBase: type[object] = grpc.UnaryStreamMultiCallable
 StreamUnaryBase: type[object] = grpc.StreamUnaryMultiCallable
 StreamStreamBase: type[object] = grpc.StreamStreamMultiCallable
+AioUnaryUnaryBase: type[object] = grpc.aio.UnaryUnaryMultiCallable
+AioUnaryStreamBase: type[object] = grpc.aio.UnaryStreamMultiCallable
+AioStreamUnaryBase: type[object] = grpc.aio.StreamUnaryMultiCallable
+AioStreamStreamBase: type[object] = grpc.aio.StreamStreamMultiCallable
+AioCallBase: type[object] = grpc.aio.Call
+EOF: object = vars(grpc.aio)["EOF"]
+"""What `read` gives at the end of a stream."""
 Kind: TypeAlias = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]
 
 
@@ -121,3 +129,9 @@ class AioCallable(Protocol):
         wait_for_ready: bool | None,
         compression: object,
     ) -> AioSubCall: ...
+
+
+class AioGrpcChannel(Protocol):
+    """A channel of asyncio."""
+
+    async def close(self, grace: float | None = None) -> None: ...
