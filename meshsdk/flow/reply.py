@@ -46,6 +46,20 @@ NO_STATUS = LocalReply(
     details="filter_removed_required_response_headers{missing_required_header:_:status}",
 )
 STREAM_IDLE = LocalReply(504, b"stream timeout", flags=("SI",), details="stream_idle_timeout")
+DROPPED = LocalReply(
+    503,
+    b"drop overload",
+    (("x-envoy-drop-overload", "true"),),
+    flags=("DO",),
+    details="drop_overload",
+)
+DROPPED_ALWAYS = LocalReply(
+    503,
+    b"unconditional drop overload",
+    (("x-envoy-unconditional-drop-overload", "true"),),
+    flags=("UDO",),
+    details="unconditional_drop_overload",
+)
 UPSTREAM_TIMEOUT = LocalReply(
     504, b"upstream request timeout", flags=("UT",), details="response_timeout"
 )

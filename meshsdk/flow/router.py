@@ -3,6 +3,8 @@
 Source: Envoy, Router::Filter.
 """
 
+from dataclasses import replace
+
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Flow, Sleep
 from meshsdk.call.endpoint import Host
@@ -14,6 +16,7 @@ from meshsdk.flow.hedging import hedged
 from meshsdk.flow.mirror import mirror
 from meshsdk.flow.routed_call import Call
 from meshsdk.lb_policies import PickContext
+from meshsdk.resources.load_assignment import DropOverload
 
 _PER_TRY = frozenset({ResetReason.PER_TRY_TIMEOUT, ResetReason.PER_TRY_IDLE_TIMEOUT})
 _OVERFLOW = Reset(ResetReason.OVERFLOW, request_sent=False)
@@ -35,6 +38,11 @@ def run(call: Call) -> Flow[Response]:
     if cluster.not_built:
         answer = reply.not_built(cluster.not_built[0])
         return reply.to_response(answer, call.request, context)
+    assignment = cluster.state.assignment
+    if assignment is not None and assignment.drop_overload is not None:
+        dropped = _dropped(call, assignment.drop_overload)
+        if dropped is not None:
+            return own_answer(call, dropped)
     patience = prepare(call)
     if call.ends_early and call.deadline is not None and call.deadline <= call.started:
         return own_answer(call, reply.CALLER_TIMEOUT)
@@ -67,6 +75,14 @@ def run(call: Call) -> Flow[Response]:
             yield Sleep(max(0.0, remaining))
             return own_answer(call, call.out_of_time())
         yield Sleep(backoff)
+
+
+def _dropped(call: Call, drop: DropOverload) -> LocalReply | None:
+    """The answer to a call that the control plane wants dropped (Envoy, checkDropOverload)."""
+    if call.context.random.randrange(drop.denominator) >= drop.numerator:
+        return None
+    answer = reply.DROPPED_ALWAYS if drop.is_unconditional else reply.DROPPED
+    return replace(answer, headers=()) if call.settings.suppress_envoy_headers else answer
 
 
 def _end(call: Call, outcome: Outcome | LocalReply) -> Response:

@@ -28,9 +28,8 @@ _ASSIGNMENT: Final = MessageTable(
 )
 _POLICY: Final = MessageTable(
     "envoy.config.endpoint.v3.ClusterLoadAssignment.Policy",
-    honoured("overprovisioning_factor", "weighted_priority_health")
+    honoured("overprovisioning_factor", "weighted_priority_health", "drop_overloads")
     | {
-        "drop_overloads": not_built("calls that the control plane wants dropped"),
         "endpoint_stale_after": not_built("endpoints that expire by themselves"),
     },
 )
@@ -75,6 +74,11 @@ class DropOverload:
     category: str
     numerator: int
     denominator: int
+
+    @property
+    def is_unconditional(self) -> bool:
+        """All of them."""
+        return self.numerator >= self.denominator
 
 
 @dataclass(frozen=True, slots=True)

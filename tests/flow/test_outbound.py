@@ -154,6 +154,42 @@ def test_an_open_breaker_answers_503_overflow_without_an_attempt() -> None:
     assert response.headers.get("x-envoy-overloaded") == "true"
 
 
+def dropping(share: str) -> Mesh:
+    policy = f"policy: {{drop_overloads: [{{category: t, drop_percentage: {share}}}]}}"
+    text = config("{cluster: c}")
+    return Mesh(text.replace("{cluster_name: c,", f"{{cluster_name: c, {policy},"))
+
+
+@pytest.mark.parametrize(
+    ("share", "flag", "details", "header"),
+    [
+        ("{numerator: 100}", "UDO", "unconditional_drop_overload",
+         "x-envoy-unconditional-drop-overload"),
+        ("{numerator: 999999, denominator: MILLION}", "DO", "drop_overload",
+         "x-envoy-drop-overload"),
+    ],
+)  # fmt: skip
+def test_the_control_plane_has_calls_dropped(
+    share: str, flag: str, details: str, header: str
+) -> None:
+    mesh = dropping(share)
+
+    response = delivered(next(mesh.call()))
+
+    assert response.status == 503
+    assert response.headers.get(header) == "true"
+    assert (mesh.context.flags, mesh.context.details) == ([flag], details)
+    assert mesh.context.attempts == 0
+
+
+def test_a_share_of_the_calls_is_dropped() -> None:
+    mesh = dropping("{numerator: 25}")
+
+    dropped = sum(isinstance(next(mesh.call()), Deliver) for _ in range(1000))
+
+    assert 200 <= dropped <= 300
+
+
 def test_a_retry_asks_the_newest_endpoints() -> None:
     mesh = Mesh(config(RETRY, ports=(9001,)))
     flow = mesh.call()
