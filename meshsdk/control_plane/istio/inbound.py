@@ -24,7 +24,7 @@ from meshsdk.control_plane.istio.proxies import Proxy
 from meshsdk.control_plane.istio.registry import Target
 from meshsdk.control_plane.istio.request_authentication import RequestAuthentication
 from meshsdk.control_plane.istio.services import Service, ServicePort
-from meshsdk.control_plane.istio.sidecar import IngressListener
+from meshsdk.control_plane.istio.sidecar import IngressListener, Sidecar
 from meshsdk.control_plane.shapes.clusters import http_options, inbound_cluster, socket_address
 from meshsdk.control_plane.shapes.inbound import (
     Inbound,
@@ -60,9 +60,9 @@ def inbound_listeners(config: Config, proxy: Proxy, scope: Scope) -> dict[str, J
     )
     is_intercepted = proxy.interception_mode != "NONE"
     ports: list[InboundPort] = []
-    ingress = () if scope.sidecar is None else scope.sidecar.ingress
-    for listener in ingress:
-        port = _ingress_port(listener, proxy, policies)
+    ingress = _ingress(scope)
+    for sidecar, listener in ingress:
+        port = _ingress_port(sidecar, listener, proxy, policies)
         if listener.is_bound or not is_intercepted:
             bound = bound_listener(port, inbound)
             found[str(bound["name"])] = bound
@@ -102,6 +102,11 @@ def inbound_clusters(config: Config, proxy: Proxy, scope: Scope) -> dict[str, Js
         cluster = _cluster(config, proxy, target, pool)
         found[str(cluster["name"])] = cluster
     return found
+
+
+def _ingress(scope: Scope) -> list[tuple[Sidecar, IngressListener]]:
+    sidecar = scope.sidecar
+    return [] if sidecar is None else [(sidecar, each) for each in sidecar.ingress]
 
 
 class _Policies:
@@ -158,19 +163,23 @@ def _speaks(port: ServicePort) -> Speaks:
     return "HTTP" if port.is_http else "AUTO" if port.is_auto else "TCP"
 
 
-def _ingress_port(listener: IngressListener, proxy: Proxy, policies: _Policies) -> InboundPort:
+def _ingress_port(
+    sidecar: Sidecar, listener: IngressListener, proxy: Proxy, policies: _Policies
+) -> InboundPort:
+    name, namespace = sidecar.metadata.name, sidecar.metadata.namespace
     written = listener.port
     port = ServicePort(written.number, written.name, written.protocol)
     return policies.port(
         InboundPort(
             port.number,
             port.number,
-            "",
+            f"{name}.{namespace}",
             speaks=_speaks(port),
             is_grpc=port.protocol in ("GRPC", "GRPC_WEB"),
             is_grpc_web=port.protocol == "GRPC_WEB",
             is_http2=port.is_http2,
             bind=listener.bind or proxy.addresses[0],
+            config=f"/apis/networking.istio.io/v1/namespaces/{namespace}/sidecar/{name}",
         )
     )
 

@@ -4,15 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from meshsdk.control_plane.istio.endpoint_slice import EndpointSlice, SliceEndpoint
 from meshsdk.control_plane.istio.hostnames import DOMAIN, is_wildcard
-from meshsdk.control_plane.istio.kubernetes import (
-    EndpointSlice,
-    KubernetesPort,
-    KubernetesService,
-    Pod,
-    SliceEndpoint,
-)
+from meshsdk.control_plane.istio.kubernetes_service import KubernetesPort, KubernetesService
 from meshsdk.control_plane.istio.loader import Loaded
+from meshsdk.control_plane.istio.pod import Pod
 from meshsdk.control_plane.istio.registry import Registry
 from meshsdk.control_plane.istio.selectors import selects
 from meshsdk.control_plane.istio.service_entry import ServiceEntry

@@ -47,6 +47,8 @@ class InboundPort:
     is_http2: bool = False
     """Declared to be HTTP/2, as gRPC is."""
     bind: str = ANY
+    config: str = ""
+    """The Sidecar that wants the port, where one does."""
 
 
 def _manager(config: Json) -> Json:
@@ -145,12 +147,15 @@ def virtual_inbound(
 
 def bound_listener(port: InboundPort, inbound: Inbound) -> Json:
     """A port that the proxy itself binds: a Sidecar's ingress without interception."""
-    needs = {port.port: port}
+    filters = _listener_filters({port.port: port}, 0)[1:]
+    here: Json = {"destination_port_range": {"start": port.port, "end": port.port + 1}}
+    only: Json = {"filter_disabled": {"not_match": here}}
     return {
+        **inbound.listener,
         "address": socket_address(port.bind, port.port),
         "continue_on_listener_filters_timeout": True,
         "filter_chains": port_chains(port, inbound),
-        "listener_filters": _listener_filters(needs, 0)[1:],
+        "listener_filters": [{**only, **each} for each in filters],
         "listener_filters_timeout": "0s",
         "max_connections_to_accept_per_socket_event": 1,
         "name": f"{port.bind}_{port.port}",
@@ -192,8 +197,8 @@ def _chains(
     inbound: Inbound,
 ) -> list[Json]:
     """The table of FEED.md 3.8, one row a mode; `names` of HTTP and of TCP chains."""
-    http = partial(_chain, names[0], match, [manager])
-    tcp = partial(_chain, names[1], match, [*port.tcp_policies, *proxy])
+    http = partial(_chain, names[0], port.config, match, [manager])
+    tcp = partial(_chain, names[1], port.config, match, [*port.tcp_policies, *proxy])
     http_tls, tcp_tls = inbound.tls(is_tcp=False), inbound.tls(is_tcp=True)
     sniffed = ["http/1.1", "h2c"]
     match port.mode, port.speaks:
@@ -225,6 +230,7 @@ def _chains(
 
 def _chain(
     name: str,
+    config: str,
     match: Json,
     filters: Sequence[Json],
     transport: str,
@@ -237,6 +243,8 @@ def _chain(
         "filters": with_metadata_exchange(*filters),
         "name": name,
     }
+    if config:
+        chain["metadata"] = {"filter_metadata": {"istio": {"config": config}}}
     return chain if tls is None else {**chain, "transport_socket": tls}
 
 
