@@ -6,6 +6,7 @@ from collections.abc import Callable
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, RequestReceived, StreamEnded
+from h2.exceptions import ProtocolError
 
 from tests.upstream.raw_server import Script, Served
 
@@ -36,7 +37,10 @@ class Served2:
             data = self.served.recv()
             if not data:
                 return None
-            self._events.extend(self.connection.receive_data(data))
+            try:
+                self._events.extend(self.connection.receive_data(data))
+            except ProtocolError:
+                return None  # this side has said GOAWAY: whatever comes is too late
             self.flush()
         event = self._events.popleft()
         self.seen.append(event)
