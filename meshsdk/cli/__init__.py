@@ -14,6 +14,10 @@ _COMMANDS = {
         "meshsdk.cli.check",
         "say what a configuration does with requests, or field by field",
     ),
+    "control-plane": (
+        "meshsdk.cli.control_plane",
+        "check Istio's YAML, or say what one node would get of it",
+    ),
     "demo": ("meshsdk.cli.demo", "show a mesh of real processes on this machine"),
 }
 """Module and one line of help."""

@@ -3,8 +3,9 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 from meshsdk.cli import serve_control_plane
@@ -46,6 +47,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="give services without address one of 240.240.0.0/16",
     )
+    parser.add_argument(
+        "--also",
+        metavar="TYPE=NAME",
+        action="append",
+        default=[],
+        help="with --dump: a name that the node asks for besides, RDS=9999 or EDS=CLUSTER",
+    )
     parser.add_argument("--remote-jwks", action="store_true", help="let the proxies fetch key sets")
     serve_control_plane.configure(parser)
 
@@ -59,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     if options.check:
         return check(options.folder)
     if options.dump is not None:
-        return dump(options.folder, options.dump, read_options(options))
+        return dump(options.folder, options.dump, read_options(options), _also(options.also))
     return serve_control_plane.serve(options, read_options(options))
 
 
@@ -81,12 +89,19 @@ def check(folder: Path) -> int:
     return 1 if errors else 0
 
 
-def dump(folder: Path, node: Path, options: Options) -> int:
-    """Prints the state of a node as JSON; problems go to standard error."""
+def dump(
+    folder: Path,
+    node: Path,
+    options: Options,
+    also: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> int:
+    """Prints the state of a node as JSON; problems go to standard error. `also`: RDS and EDS to
+    further names that the node asks for."""
     proxy = parse_proxy(_read_node(node))
     loaded = load_folder(folder)
     report(loaded)
-    state = translate(build_config(loaded, options), proxy)
+    config = build_config(loaded, options)
+    state = translate(config, proxy, also.get("RDS", ()), also.get("EDS", ()))
     json.dump(state.dump(), sys.stdout, indent=1, sort_keys=True)
     print()
     return 0
@@ -108,6 +123,16 @@ def _read_node(path: Path) -> Mapping[str, object]:
     if not isinstance(found, Mapping):
         raise UsageError(f"{path}: expected the JSON of a Node, found another value")
     return cast("Mapping[str, object]", found)
+
+
+def _also(texts: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        kind, _, name = text.partition("=")
+        if kind not in ("RDS", "EDS") or not name:
+            raise UsageError(f"--also: expected RDS=NAME or EDS=NAME, found {text!r}")
+        found.setdefault(kind, []).append(name)
+    return found
 
 
 def _given(text: str) -> tuple[str, str]:

@@ -40,8 +40,14 @@ class NodeState:
         }
 
 
-def translate(config: Config, node: Proxy) -> NodeState:
-    """All that a sidecar gets; `node` as it says itself who it is (`parse_proxy`)."""
+def translate(
+    config: Config, node: Proxy, routes: Iterable[str] = (), assignments: Iterable[str] = ()
+) -> NodeState:
+    """All that a sidecar gets; `node` as it says itself who it is (`parse_proxy`).
+
+    `routes` and `assignments`: names that it asks for beside those that its listeners and clusters
+    name. Of a name that means nothing istiod sends an empty resource, so that nobody waits.
+    """
     proxy = config.registry.known(node)
     scope = scope_of(config, proxy)
     clusters = {
@@ -52,11 +58,13 @@ def translate(config: Config, node: Proxy) -> NodeState:
         **outbound_listeners(config, proxy, scope),
         **inbound_listeners(config, proxy, scope),
     }
+    asked: dict[str, Json] = {name: {"cluster_name": name} for name in assignments}
+    names = sorted({*route_names(listeners.values()), *routes})
     return NodeState(
         dict(sorted(clusters.items())),
-        load_assignments(config, proxy, scope),
+        {**asked, **load_assignments(config, proxy, scope)},
         dict(sorted(listeners.items())),
-        outbound_routes(config, proxy, scope, sorted(set(route_names(listeners.values())))),
+        outbound_routes(config, proxy, scope, names),
         {"": name_table(config, proxy, scope)},
     )
 
