@@ -190,9 +190,9 @@ def report(
         bare = p50[colour, callers, "bare"]
         ratio = statistics.median(t / b for t, b in zip(times, bare))
         ratios[colour, callers, subject] = ratio
-        target = TARGETS[colour, callers] if subject == "mesh mtls" else None
+        target = TARGETS[colour, callers] if subject.endswith("mtls") else None
         print(
-            f"{colour:6} {callers:3} callers {subject:11} p50 {statistics.median(times) * 1e6:8.0f}"
+            f"{colour:6} {callers:3} callers {subject:12} p50 {statistics.median(times) * 1e6:8.0f}"
             f" us  {ratio:5.2f}x" + ("" if target is None else f"  (target {target}x)")
         )
     return ratios

@@ -1,5 +1,8 @@
 """httpx in the mesh, mTLS and 20 policies included, against bare httpx in plaintext.
 
+`mesh mtls`: both sides are in the mesh, the server judges each request by 20 policies. `mesh to
+mtls`: the client alone, to a server that ends mTLS and judges nothing.
+
 `python -m tests.bench.bench_mesh [rounds]`. Cells are interleaved: each round runs every cell
 once, in another order, and ratios are taken within rounds.
 """
@@ -10,6 +13,7 @@ import resource
 import socket
 import statistics
 import sys
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
 import uvicorn
@@ -23,6 +27,7 @@ from meshsdk.telemetry import silent
 from meshsdk.testing.ca import FakeCa
 from tests.bench import bench_httpx, istio
 from tests.bench.bench_httpx import PER_CELL, TARGETS, cell
+from tests.upstream.mtls import server_context
 
 _QUIET = Options(emit=silent)
 _HOST = "server.shop.svc.cluster.local"
@@ -46,17 +51,18 @@ def serve(listener: socket.socket, identity: X509Context | None) -> None:
 
 
 class Servers:
-    """A bare server and one in the mesh."""
+    """A bare server, one that ends mTLS, and one in the mesh."""
 
     def __init__(self, ca: FakeCa) -> None:
         self._processes: list[BaseProcess] = []
-        self.plain = self._start(None)
-        self.mesh = self._start(ca.context("shop/server"))
+        self.plain = self._start(serve, None)
+        self.mtls = self._start(bench_httpx.serve, server_context(ca))
+        self.mesh = self._start(serve, ca.context("shop/server"))
 
-    def _start(self, identity: X509Context | None) -> Address:
+    def _start(self, serve: Callable[..., None], what: object) -> Address:
         listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         fork = multiprocessing.get_context("fork")
-        process = fork.Process(target=serve, args=(listener, identity), daemon=True)
+        process = fork.Process(target=serve, args=(listener, what), daemon=True)
         process.start()
         self._processes.append(process)
         address = Address("127.0.0.1", listener.getsockname()[1])
@@ -74,16 +80,20 @@ def main(rounds: int) -> None:
     """Print medians and ratios of p50, and what a mesh adds to a process's memory."""
     ca = FakeCa("cluster.local")
     servers = Servers(ca)
-    bench_httpx.wait_for(servers.plain, servers.mesh)
+    bench_httpx.wait_for(servers.plain, servers.mtls, servers.mesh)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    mesh = Mesh.static(
-        istio.client(servers.mesh.port), identity=ca.context("shop/client"), options=_QUIET
-    )
+    client = ca.context("shop/client")
+    meshes = {
+        "mesh mtls": Mesh.static(istio.client(servers.mesh.port), identity=client, options=_QUIET),
+        "mesh to mtls": Mesh.static(
+            istio.client(servers.mtls.port), identity=client, options=_QUIET
+        ),
+    }
     bare = f"http://127.0.0.1:{servers.plain.port}/item/42"
     url = f"http://{_HOST}/item/42"
     headers = {"x-tenant": "blue"}
     p50: dict[tuple[str, int, str], list[float]] = {}
-    cells = [(c, n, s) for c in ("async", "sync") for n in PER_CELL for s in ("bare", "mesh mtls")]
+    cells = [(c, n, s) for c in ("async", "sync") for n in PER_CELL for s in ("bare", *meshes)]
     try:
         for _ in range(rounds):
             random.shuffle(cells)
@@ -91,11 +101,12 @@ def main(rounds: int) -> None:
                 if subject == "bare":
                     times = cell(colour, None, bare, callers, headers)
                 else:
-                    times = cell(colour, mesh, url, callers, headers)
+                    times = cell(colour, meshes[subject], url, callers, headers)
                 p50.setdefault((colour, callers, subject), []).append(statistics.median(times))
     finally:
         servers.close()
-        mesh.close()
+        for mesh in meshes.values():
+            mesh.close()
     bench_httpx.report(p50)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
