@@ -8,6 +8,7 @@ from typing import Final
 from meshsdk.control_plane.istio import (
     authorization_policy,
     destination_rule,
+    gateway,
     endpoint_slice,
     kubernetes_endpoints,
     kubernetes_service,
@@ -29,6 +30,7 @@ from meshsdk.control_plane.istio.documents import Kind
 KINDS: Final[tuple[Kind, ...]] = (
     authorization_policy.KIND,
     destination_rule.KIND,
+    gateway.KIND,
     endpoint_slice.KIND,
     kubernetes_endpoints.KIND,
     kubernetes_service.KIND,

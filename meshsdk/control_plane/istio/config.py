@@ -98,6 +98,8 @@ class Scope:
     outbound_mode: OutboundMode = "ALLOW_ANY"
     egress_proxy: Destination | None = None
     """Where unknown hosts go instead of past the mesh."""
+    gateway_rules: tuple[VirtualService, ...] = ()
+    """Of a gateway: what is visible to it, whatever gateways it is for."""
 
     @cached_property
     def by_host(self) -> dict[str, Service]:

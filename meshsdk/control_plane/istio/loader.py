@@ -177,7 +177,7 @@ class _Loading:
         groups = sorted({kind.group for kind in self._kinds.values() if "." in kind.group})
         if is_mesh:
             right = [each for each, kind in self._kinds if kind == name and each in groups]
-            if right:
+            if right and group != _GATEWAY_API:  # which has a Gateway of its own
                 return "apiVersion", f"expected {name} of {right[0]}, found {group}"
             names = [kind for each, kind in self._kinds if each == group]
             near = difflib.get_close_matches(name, names, n=1)

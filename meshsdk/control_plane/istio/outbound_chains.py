@@ -72,6 +72,21 @@ class ByteChains:
             return list(self._tls(where, own))
         return list(self._tcp(where, own))
 
+    def of_gateway(
+        self, rule: VirtualService, gateway: str, port: int, *, is_tls: bool
+    ) -> Iterator[tuple[Json, tuple[Json, ...]]]:
+        """Match and filters of the rules that a VirtualService has for a gateway."""
+        number = ServicePort(port, "", "TLS" if is_tls else "TCP")
+        where = Where(Service(rule.hosts[0], rule.metadata.namespace, (number,)), number, "")
+        proxy = self._proxy
+        for l4 in rule.tls if is_tls else rule.tcp:
+            filters = self._filters(l4.routes, where, rule)
+            if not l4.matches and not is_tls:
+                yield {}, filters
+            for match in l4.matches:
+                if match.is_for(gateway, proxy.labels, proxy.namespace, port):
+                    yield _match(match.destination_subnets, match.sni_hosts), filters
+
     def _tls(self, where: Where, rules: Iterable[VirtualService]) -> Iterator[Chain]:
         seen: set[tuple[frozenset[str], frozenset[str]]] = set()
         for rule, l4 in _pairs(rules, is_tls=True):

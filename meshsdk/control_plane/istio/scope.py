@@ -25,6 +25,7 @@ def scope_of(config: Config, proxy: Proxy) -> Scope:
             services,
             (everything(services, rules),),
             outbound_mode=mesh.outbound_traffic_policy,
+            gateway_rules=rules if proxy.type == "router" else (),
         )
     egress = _egress(sidecar, services, rules, proxy.namespace)
     return Scope(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Final, cast
 
 from meshsdk.control_plane.istio.clusters import is_eds, outbound_clusters, slices
 from meshsdk.control_plane.istio.config import Config, Scope
@@ -11,8 +11,11 @@ from meshsdk.control_plane.istio.inbound import inbound_clusters, inbound_listen
 from meshsdk.control_plane.istio.names import name_table
 from meshsdk.control_plane.istio.outbound import outbound_listeners, outbound_routes
 from meshsdk.control_plane.istio.proxies import Proxy
+from meshsdk.control_plane.istio.router import gateway_listeners, gateway_routes
 from meshsdk.control_plane.istio.scope import scope_of
 from meshsdk.control_plane.shapes.tls import Json
+
+_NOT_OF_ROUTERS: Final = ("PassthroughCluster", "InboundPassthroughCluster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +46,29 @@ class NodeState:
 def translate(
     config: Config, node: Proxy, routes: Iterable[str] = (), assignments: Iterable[str] = ()
 ) -> NodeState:
-    """All that a sidecar gets; `node` as it says itself who it is (`parse_proxy`).
+    """All that a sidecar or a gateway gets; `node` as it says itself who it is (`parse_proxy`).
 
     `routes` and `assignments`: names that it asks for beside those that its listeners and clusters
     name. Of a name that means nothing istiod sends an empty resource, so that nobody waits.
     """
     proxy = config.registry.known(node)
     scope = scope_of(config, proxy)
-    clusters = {
-        **outbound_clusters(config, proxy, scope),
-        **inbound_clusters(config, proxy, scope),
-    }
-    listeners = {
-        **outbound_listeners(config, proxy, scope),
-        **inbound_listeners(config, proxy, scope),
-    }
+    clusters, listeners = outbound_clusters(config, proxy, scope), dict[str, Json]()
+    if proxy.type == "router":
+        clusters = {name: each for name, each in clusters.items() if name not in _NOT_OF_ROUTERS}
+        listeners = gateway_listeners(config, proxy, scope)
+    else:
+        clusters |= inbound_clusters(config, proxy, scope)
+        listeners |= outbound_listeners(config, proxy, scope)
+        listeners |= inbound_listeners(config, proxy, scope)
+    routes_of = gateway_routes if proxy.type == "router" else outbound_routes
     asked: dict[str, Json] = {name: {"cluster_name": name} for name in assignments}
     names = sorted({*route_names(listeners.values()), *routes})
     return NodeState(
         dict(sorted(clusters.items())),
         {**asked, **load_assignments(config, proxy, scope)},
         dict(sorted(listeners.items())),
-        outbound_routes(config, proxy, scope, names),
+        routes_of(config, proxy, scope, names),
         {"": name_table(config, proxy, scope)},
     )
 

@@ -12,7 +12,6 @@ _VERSIONS: Final = {
     "tls_maximum_protocol_version": "TLSv1_3",
     "tls_minimum_protocol_version": "TLSv1_2",
 }
-_TIMEOUT: Final = "initial_fetch_timeout"
 _CIPHERS: Final = (
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES256-GCM-SHA384",
@@ -29,7 +28,7 @@ def upstream_tls(sni: str, accounts: Sequence[str], *, is_http2: bool = False) -
     h2 = ["h2"] if is_http2 else []
     common = _common(["istio-peer-exchange", "istio", *h2], sans)
     common["tls_params"] = dict(_VERSIONS)
-    return _socket("UpstreamTlsContext", {"common_tls_context": common, "sni": sni})
+    return tls_socket("UpstreamTlsContext", {"common_tls_context": common, "sni": sni})
 
 
 def file_upstream_tls(
@@ -54,13 +53,13 @@ def file_upstream_tls(
         names: Json = {"match_subject_alt_names": [{"exact": san} for san in sans]} if sans else {}
         common["combined_validation_context"] = {
             "default_validation_context": names,
-            "validation_context_sds_secret_config": _file_secret(f"file-root:{root}"),
+            "validation_context_sds_secret_config": file_secret(f"file-root:{root}"),
         }
     if certificate is not None:
         name = "file-cert:{}~{}".format(*certificate)
-        common["tls_certificate_sds_secret_configs"] = [_file_secret(name)]
+        common["tls_certificate_sds_secret_configs"] = [file_secret(name)]
     context: Json = {"common_tls_context": common}
-    return _socket("UpstreamTlsContext", {**context, "sni": sni} if sni else context)
+    return tls_socket("UpstreamTlsContext", {**context, "sni": sni} if sni else context)
 
 
 def downstream_tls(
@@ -84,7 +83,7 @@ def downstream_tls(
     }
     common["tls_params"] = {**params, "ecdh_curves": list(ecdh_curves)} if ecdh_curves else params
     context: Json = {"common_tls_context": common, "require_client_certificate": True}
-    return _socket("DownstreamTlsContext", context)
+    return tls_socket("DownstreamTlsContext", context)
 
 
 def with_proxy_protocol(socket: Json, version: str) -> Json:
@@ -117,36 +116,41 @@ def _common(alpn: list[str], sans: Sequence[Json] | Sequence[dict[str, str]]) ->
         "alpn_protocols": alpn,
         "combined_validation_context": {
             "default_validation_context": validation,
-            "validation_context_sds_secret_config": _secret("ROOTCA"),
+            "validation_context_sds_secret_config": own_secret("ROOTCA"),
         },
-        "tls_certificate_sds_secret_configs": [_secret("default")],
+        "tls_certificate_sds_secret_configs": [own_secret("default")],
     }
 
 
-def _secret(name: str) -> Json:
+def own_secret(name: str) -> Json:
+    """A secret of the agent beside the proxy."""
+    return {"name": name, "sds_config": {**_agent(), "initial_fetch_timeout": "0s"}}
+
+
+def _agent() -> Json:
     return {
-        "name": name,
-        "sds_config": {
-            "api_config_source": {
-                "api_type": "GRPC",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "sds-grpc"}}],
-                "set_node_on_first_message_only": True,
-                "transport_api_version": "V3",
-            },
-            _TIMEOUT: "0s",
-            "resource_api_version": "V3",
+        "api_config_source": {
+            "api_type": "GRPC",
+            "grpc_services": [{"envoy_grpc": {"cluster_name": "sds-grpc"}}],
+            "set_node_on_first_message_only": True,
+            "transport_api_version": "V3",
         },
+        "resource_api_version": "V3",
     }
 
 
-def _file_secret(name: str) -> Json:
-    secret = _secret(name)
-    config = secret["sds_config"]
-    assert isinstance(config, dict)
-    return {**secret, "sds_config": {k: v for k, v in config.items() if k != _TIMEOUT}}
+def file_secret(name: str) -> Json:
+    """A secret that is a file; the agent reads it."""
+    return {"name": name, "sds_config": _agent()}
 
 
-def _socket(message: str, context: Json) -> Json:
+def ads_secret(name: str) -> Json:
+    """A secret that the control plane itself sends."""
+    return {"name": name, "sds_config": {"ads": {}, "resource_api_version": "V3"}}
+
+
+def tls_socket(message: str, context: Json) -> Json:
+    """A transport socket with a TLS context."""
     type_url = f"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{message}"
     return {
         "name": "envoy.transport_sockets.tls",
