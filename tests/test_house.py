@@ -308,7 +308,7 @@ def test_any_stays_where_messages_are_read() -> None:
     assert [name for name in ours if not name.startswith(allowed)] == []
 
 
-WITHOUT_LIBRARY = {"asgi": set[str](), "httpx_api": set[str]()}
+WITHOUT_LIBRARY = {"asgi": set[str](), "wsgi": set[str](), "httpx_api": set[str]()}
 """An adapter of a protocol, and what two libraries of one API have in common."""
 
 

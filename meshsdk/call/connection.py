@@ -48,6 +48,8 @@ class Connection:
     selected_alpn: str = ""
     local_uri_sans: tuple[str, ...] = ()
     """URI SANs of the certificate that we showed: `By=` of x-forwarded-client-cert."""
+    joins_fields: bool = False
+    """Whether its server joins repeated fields by commas before anybody sees them (WSGI)."""
     state: dict[object, object] = field(default_factory=lambda: {}, compare=False, repr=False)
     """What filters keep as long as the connection lives, each under a key of its own."""
 

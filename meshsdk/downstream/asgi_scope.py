@@ -6,6 +6,7 @@ from urllib.parse import quote, unquote
 
 from meshsdk.call.headers import Headers, RawPair
 from meshsdk.call.message import Request
+from meshsdk.downstream.app_path import decoded, hides_separators
 from meshsdk.downstream.capture import Captured
 from meshsdk.downstream.tls_extension import tls_extension
 from meshsdk.errors import PeerError
@@ -121,8 +122,9 @@ def app_scope(
         new["headers"] = [(b"host", request.authority.encode("latin-1")), *fields]
     else:
         new["headers"] = list(fields)
-    if request.path is not asked.path and request.path != asked.path:
-        _set_path(new, request.path, captured.root_path)
+    path = request.path
+    if (path is not asked.path and path != asked.path) or hides_separators(path):
+        _set_path(new, path, captured.root_path)
     if request.method != asked.method:
         new["method"] = request.method
     is_tls = captured.connection.transport_protocol == "tls"
@@ -153,5 +155,5 @@ def _set_path(scope: Scope, path: str, prefix: str) -> None:
     bare, _, query = path.partition("?")
     raw = (prefix + bare).encode("latin-1")
     scope["raw_path"] = raw
-    scope["path"] = prefix + unquote(bare)
+    scope["path"] = prefix + decoded(bare)
     scope["query_string"] = query.encode("latin-1")

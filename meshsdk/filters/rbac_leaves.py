@@ -106,14 +106,21 @@ def requested_server_name(name: StringMatcher) -> Leaf:
 # -- the request --------------------------------------------------------------------------------
 
 
-def header(matcher: HeaderMatcher) -> Leaf:
-    """A field, each of its values alone."""
+def header(matcher: HeaderMatcher, *, splits: bool = False) -> Leaf:
+    """A field, each of its values alone.
+
+    `splits`: where the server has joined the lines (WSGI), each part counts too. Stricter than Envoy:
+    the threat model's `wsgi-list-deny`.
+    """
     plain = not matcher.invert and not matcher.missing_is_empty
     text = matcher.value.text if plain and isinstance(matcher.value, Exact) else ""
     seen = _seen_field(matcher)
     if text and matcher.name == ":method":
         keys: Keys = {"method": frozenset((text,))}
         return Leaf(matcher.describe(), lambda request, _: request.method == text, keys, seen)
+    is_list = matcher.value is not None and matcher.name not in _PSEUDO
+    if is_list and splits is not matcher.invert:
+        return Leaf(matcher.describe(), _of_list(matcher), seen=seen)
     if text:
         return Leaf(matcher.describe(), _one_value(matcher.name, text), seen=seen)
     return Leaf(matcher.describe(), lambda request, _: matcher.matches(request), seen=seen)
@@ -144,6 +151,19 @@ _PSEUDO: Final = {
     "host": "host",
     ":scheme": "scheme",
 }
+
+
+def _of_list(matcher: HeaderMatcher) -> Test:
+    """The whole value or one of its parts; inverted: neither."""
+
+    def test(request: Request, facts: Facts) -> bool:
+        if not facts.connection.joins_fields:
+            return matcher.matches(request)
+        values = request.field(matcher.name)
+        parts = [part.strip(" \t") for value in values for part in value.split(",")]
+        return matcher.matches_values((*values, *parts))
+
+    return test
 
 
 def _one_value(name: str, text: str) -> Test:

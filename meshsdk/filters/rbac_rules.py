@@ -141,6 +141,11 @@ class Scope:
         """Whether a stricter reading (threat model, section 12) applies here."""
         return self.widens and not self.negated
 
+    @property
+    def splits(self) -> bool:
+        """Whether matching more is the safe side: in a DENY, and under a negation in an ALLOW."""
+        return self.strict and self.widens is not self.negated
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -230,7 +235,7 @@ def _shared(reader: Reader, kind: str, scope: Scope) -> Node:
             matcher = parse_header_matcher(reader.required_message(kind))
             if scope.wide and not matcher.invert and matcher.name in (":authority", "host"):
                 return leaves.host(matcher)
-            return leaves.header(matcher)
+            return leaves.header(matcher, splits=scope.splits)
         case "url_path":
             return leaves.url_path(parse_path_matcher(reader.required_message(kind)).path)
         case "metadata":
