@@ -23,27 +23,26 @@ from meshsdk.config.bootstrap import (
     Node,
     Server,
 )
-from meshsdk.config.extension import Extensions, PlacedFilter, Registry
 from meshsdk.config.yaml import load
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.plan_decider import PlanDecider
 from meshsdk.errors import UsageError
-from meshsdk.filters import HTTP_FILTERS, NETWORK_FILTERS
 from meshsdk.flow.cluster_plan import LiveState
 from meshsdk.flow.inbound import inbound
 from meshsdk.flow.outbound import Source, outbound
 from meshsdk.flow.plan import Plan
 from meshsdk.flow.select import Target
 from meshsdk.identity.tls_contexts import TlsContexts
-from meshsdk.lb_policies import LB_POLICIES
 from meshsdk.resources.secret import Secret
 from meshsdk.resources.snapshot import Absent
 from meshsdk.runtime import fork
 from meshsdk.runtime.ads_feed import AdsFeed
 from meshsdk.runtime.collector import freeze_once
 from meshsdk.runtime.explain import Explanation, HttpRequest, explain, explain_inbound
+from meshsdk.runtime.extensions import extensions_of
 from meshsdk.runtime.feed import Feed
 from meshsdk.runtime.identity import IdentityKeeper
+from meshsdk.runtime.observing import Observing
 from meshsdk.runtime.options import Options
 from meshsdk.runtime.origin import (
     Identity,
@@ -55,7 +54,8 @@ from meshsdk.runtime.origin import (
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.runtime.static_feed import StaticFeed
 from meshsdk.runtime.tls import FeedTls
-from meshsdk.telemetry.log import guarded
+from meshsdk.telemetry.log import guarded, to_all
+from meshsdk.telemetry.status import MeshStatus, StatusKeeper
 from meshsdk.telemetry.why import RecordBudget
 from meshsdk.upstream.aio import AsyncUpstream
 from meshsdk.upstream.endpoint_transports import EndpointTransports
@@ -86,32 +86,18 @@ class Mesh:
     ) -> None:
         """Not for users: `connect` and `static` give the feed."""
         self.options = options
-        self.extensions = Extensions(
-            http_filters=Registry(
-                "HTTP filter",
-                (
-                    *HTTP_FILTERS,
-                    *(f for f in options.http_filters if not isinstance(f, PlacedFilter)),
-                ),
-            ),
-            network_filters=Registry("network filter", NETWORK_FILTERS),
-            lb_policies=Registry("load balancing policy", LB_POLICIES),
-            unknown_fields=options.unknown_fields,
-            compat=options.compat,
-            namespace=node.namespace,
-            dns_domain=node.dns_domain,
-            service_cluster=node.cluster,
-            local_address=node.address or "127.0.0.1",
-            placed_filters=tuple(f for f in options.http_filters if isinstance(f, PlacedFilter)),
-        )
+        self.extensions = extensions_of(options, node)
         self._make_feed = feed
         self._identity = identity
+        self._node = node
         self._build()
         fork.register(self)
 
     def _build(self) -> None:
         options = self.options
-        emit = guarded(options.emit)
+        self._status = StatusKeeper(options.clock)
+        emit = to_all(guarded(options.emit), self._status.emit)
+        self.observing = Observing(options, self._node)
         self._started = False
         self._starting = RLock()
         self._closed = False
@@ -123,6 +109,7 @@ class Mesh:
             retry=options.retry,
             records=RecordBudget(options.clock, options.shown),
             guards_writes=options.retry_needs_idempotency_key,
+            telemetry=self.observing if self.observing.is_on else None,
             propagates_deadline=options.propagate_deadline,
             propagates_context=options.propagate_context,
         )
@@ -241,6 +228,7 @@ class Mesh:
             self._closed, self._started = True, False
             self.feed.close()
             self.identity.close()
+        self.observing.files.close()
         self.sync_upstream.close()
         self.async_upstream.close()
         self.endpoint_transports.close()
@@ -275,12 +263,14 @@ class Mesh:
         if self._started and not self._closed:
             self.feed.pause()
             self.identity.close(_FORK_TIMEOUT)
+            self.observing.files.close()
 
     def after_fork_in_parent(self) -> None:
         """Called by `runtime.fork`, on the thread that forked."""
         try:
             if self._started and not self._closed:
                 self.identity.start()
+                self.observing.files.start()
                 self.feed.resume()
         finally:
             self._starting.release()
@@ -355,6 +345,17 @@ class Mesh:
         if connection is not None:
             return explain_inbound(self.source, request, connection)
         return explain(self.source, request, target)
+
+    # -- what happens -----------------------------------------------------------------------
+
+    def status(self) -> MeshStatus:
+        """How the mesh stands with its control plane and its identity."""
+        return self._status.status()
+
+    def metrics(self) -> str:
+        """All metrics of this process in Prometheus' text format."""
+        lines = (*self.observing.lines(self.live), *self._status.lines())
+        return "".join([f"{line}\n" for line in lines])
 
     def _as_fed(self, address: Address) -> Address:
         return self.options.addresses.local.get(address.port, address)

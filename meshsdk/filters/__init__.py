@@ -14,6 +14,7 @@ from meshsdk.filters import (
     jwt_authn,
     local_ratelimit,
     rbac,
+    peer_metadata,
     rbac_network,
     router,
     stateful_session,
@@ -33,6 +34,7 @@ HTTP_FILTERS: Final[tuple[HttpFilterExtension, ...]] = (
     local_ratelimit.EXTENSION,
     stateful_session.EXTENSION,
 )
+    peer_metadata.EXTENSION,
 NETWORK_FILTERS: Final[tuple[NetworkFilterExtension, ...]] = (rbac_network.EXTENSION,)
 
 __all__ = ["HTTP_FILTERS", "NETWORK_FILTERS"]

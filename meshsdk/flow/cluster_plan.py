@@ -16,6 +16,7 @@ from meshsdk.resources.cluster import Cluster, DiscoveryType
 from meshsdk.resources.load_assignment import LoadAssignment
 from meshsdk.resources.snapshot import Snapshot
 from meshsdk.telemetry import Emit, silent
+from meshsdk.telemetry.seen_call import Telemetry
 from meshsdk.telemetry.why import RecordBudget
 
 CACHED_CHOICES = 4096
@@ -115,6 +116,8 @@ class LiveState:
     """How many records of decisions may be made; None: as many as are asked for."""
     guards_writes: bool = False
     """No POST or PATCH without an Idempotency-Key is ever sent twice."""
+    telemetry: Telemetry | None = None
+    """Who takes note of calls; None: nobody."""
     propagates_deadline: bool = True
     """Calls end when the request ends that they are made for."""
     propagates_context: bool = True

@@ -11,8 +11,9 @@ from meshsdk.call.message import BodyEnd, LocalReply, Request, Response
 from meshsdk.flow import network, reply, select, tell
 from meshsdk.flow.http import Answered, unwind, walk
 from meshsdk.flow.inherited import serving_of
+from meshsdk.flow.observed import seen_by
 from meshsdk.flow.outbound import Source
-from meshsdk.flow.plan import Plan
+from meshsdk.flow.plan import HttpPlan, Plan
 from meshsdk.flow.select import Selected
 from meshsdk.routing.downstream import finish_response
 
@@ -74,7 +75,10 @@ def inbound(
         tell.dry_runs(source.live, plan.version, request, context)
     if selected.hcm is None:
         return _tcp(request, context)
-    return _http(source, plan, selected, request, context)
+    http = selected.listener.http_plan(selected.hcm)
+    flow = _http(source, plan, http, request, context)
+    telemetry = live.telemetry
+    return flow if telemetry is None else seen_by(telemetry, http, flow, request, context)
 
 
 def _refusal(selected: Selected | None, connection: Connection) -> LocalReply | None:
@@ -106,10 +110,8 @@ def _tcp(request: Request, context: CallContext) -> Flow[None]:
 
 
 def _http(
-    source: Source, plan: Plan, selected: Selected, request: Request, context: CallContext
+    source: Source, plan: Plan, http: HttpPlan, request: Request, context: CallContext
 ) -> Flow[None]:
-    assert selected.hcm is not None
-    http = selected.listener.http_plan(selected.hcm)
     end: Reply = None
     try:
         walked = yield from walk(plan, http, request, context)

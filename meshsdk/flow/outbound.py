@@ -12,7 +12,8 @@ from meshsdk.flow import network, router, select
 from meshsdk.flow.cluster_plan import ClusterPlan, LiveState
 from meshsdk.flow.http import Answered, unwind, walk
 from meshsdk.flow.inherited import inherit, patience
-from meshsdk.flow.plan import Plan
+from meshsdk.flow.observed import seen_by
+from meshsdk.flow.plan import HttpPlan, Plan
 from meshsdk.flow.routed_call import Call
 from meshsdk.flow.select import Selected, Target
 from meshsdk.resources.tcp_proxy import TcpProxy
@@ -107,7 +108,10 @@ def through(plan: Plan, selected: Selected, request: Request, context: CallConte
         return _reset(Reset(closed, denied.details, request_sent=False))
     if selected.hcm is None:
         return _tcp(plan, selected, context)
-    return _http(plan, selected, request, context)
+    http = selected.listener.http_plan(selected.hcm)
+    flow = _http(plan, http, request, context)
+    telemetry = plan.live.telemetry
+    return flow if telemetry is None else seen_by(telemetry, http, flow, request, context)
 
 
 def _reset(reset: Reset) -> Flow[None]:
@@ -133,9 +137,7 @@ def _selected(source: Source, target: Target, wait: float) -> Flow[tuple[Plan, S
         yield WaitForConfig(what, remaining, listener)
 
 
-def _http(plan: Plan, selected: Selected, request: Request, context: CallContext) -> Flow[None]:
-    assert selected.hcm is not None
-    http = selected.listener.http_plan(selected.hcm)
+def _http(plan: Plan, http: HttpPlan, request: Request, context: CallContext) -> Flow[None]:
     call: Call | None = None
     end: Reply = None
     try:

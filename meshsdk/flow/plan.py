@@ -30,6 +30,7 @@ from meshsdk.resources.name_table import NameTable
 from meshsdk.resources.route_configuration import RouteConfiguration
 from meshsdk.resources.snapshot import Absent, Bad, Missing, Snapshot
 from meshsdk.routing.table import RouteTable
+from meshsdk.telemetry.seen_call import CallRecorder
 
 ANY_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - what listeners are named after, nothing is bound
 
@@ -51,6 +52,10 @@ class HttpPlan:
     )
     """What `flow/router.py` worked out: the time limits of routes, by `Chosen.bounds_key`, for
     requests that name none."""
+    recorder: CallRecorder | None = None
+    """Who takes note of calls; asked for at the first call."""
+    is_unobserved: bool = False
+    """That nobody does is known."""
     _by_overrides: dict[int, tuple[Overrides, tuple[InForce, ...]]] = field(
         default_factory=dict[int, tuple[Overrides, tuple[InForce, ...]]]
     )

@@ -18,6 +18,7 @@ from meshsdk.errors import ConfigError
 from meshsdk.matching.octets import lower, octets
 from meshsdk.matching.query import query_parameters
 from meshsdk.resources.format_time import time_text
+from meshsdk.telemetry.seen_call import SeenCall
 
 Metadata: TypeAlias = Mapping[str, Mapping[str, object]]
 
@@ -34,6 +35,8 @@ class Values:
     local_reply_body: str = ""
     has_code: bool = True
     """False while headers of a local reply are made: Envoy has not noted its code then."""
+    call: SeenCall | None = None
+    """Once it is over: for access logs."""
 
 
 Command: TypeAlias = Callable[[Values], str | None]
@@ -289,9 +292,6 @@ def _duration(values: Values) -> str | None:
     if values.response is None:
         return None
     return str(int((values.context.clock.monotonic() - values.context.start) * 1000))
-
-
-# -- the call ---------------------------------------------------------------------------------
 
 
 def _upstream(read: Callable[[Host], str]) -> Build:

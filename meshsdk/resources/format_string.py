@@ -85,7 +85,7 @@ def _unicode(octets: str) -> str:
     return octets.encode("latin-1").decode("utf-8", "replace")
 
 
-def parse_format_string(reader: Reader) -> FormatString:
+def parse_format_string(reader: Reader, *, is_log: bool = False) -> FormatString:
     """A SubstitutionFormatString; ConfigError where Envoy refuses it."""
     missing = list(check(reader, FORMAT_STRING))
     kind = reader.required("text_format", "text_format_source", "json_format")
@@ -93,11 +93,11 @@ def parse_format_string(reader: Reader) -> FormatString:
     members: Mapping[str, Node] | None = None
     if kind == "json_format":
         members = {
-            key: _node(value, f"{reader.path}.json_format.{key}", missing)
+            key: _node(value, f"{reader.path}.json_format.{key}", missing, is_log)
             for key, value in reader.struct("json_format").items()
         }
     else:
-        text = parse_format(_text(reader, kind, missing), f"{reader.path}.{kind}")
+        text = parse_format(_text(reader, kind, missing), f"{reader.path}.{kind}", is_log=is_log)
         missing.extend(text.not_built)
     return FormatString(
         text,
@@ -118,18 +118,22 @@ def _text(reader: Reader, kind: str, missing: list[str]) -> str:
     )
 
 
-def _node(value: object, path: str, missing: list[str]) -> Node:
+def _node(value: object, path: str, missing: list[str], is_log: bool) -> Node:
     match value:
         case str():
-            text = parse_format(value, path)
+            text = parse_format(value, path, is_log=is_log)
             missing.extend(text.not_built)
             return text
         case Mapping():
             fields = cast("Mapping[str, object]", value)
-            return {key: _node(item, f"{path}.{key}", missing) for key, item in fields.items()}
+            return {
+                key: _node(item, f"{path}.{key}", missing, is_log) for key, item in fields.items()
+            }
         case list() | tuple():
             items = cast("list[object]", value)
-            return tuple(_node(item, f"{path}[{i}]", missing) for i, item in enumerate(items))
+            return tuple(
+                _node(item, f"{path}[{i}]", missing, is_log) for i, item in enumerate(items)
+            )
         case bool() | int() | float() | None:
             return value
         case _:

@@ -6,12 +6,16 @@ from typing import Final
 from meshsdk.config.extension import Extensions
 from meshsdk.config.fields import MessageTable, check, honoured, ignored, not_built
 from meshsdk.config.reader import Reader
-from meshsdk.resources import hcm_options, http_filters
+from meshsdk.resources import access_log, hcm_options, http_filters, local_reply
+from meshsdk.resources import tracing as tracing_
+from meshsdk.resources.access_log import AccessLog, parse_access_logs
 from meshsdk.resources.config_source import ADS, ConfigSource, parse_config_source
 from meshsdk.resources.hcm_options import OPTION_FIELDS, HcmOptions, parse_hcm_options
 from meshsdk.resources.http_filters import NamedFilter, parse_http_filters
+from meshsdk.resources.local_reply import LocalReplies, parse_local_replies
 from meshsdk.resources.route_configuration import RouteConfiguration
 from meshsdk.resources.route_configuration import parse as parse_route_configuration
+from meshsdk.resources.tracing import NO_TRACING, Tracing, parse_tracing
 
 TYPE_URL: Final = (
     "type.googleapis.com/"
@@ -24,14 +28,19 @@ HTTP_CONNECTION_MANAGER: Final = MessageTable(
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
     {
         **OPTION_FIELDS,
-        **honoured("rds", "route_config", "http_filters", "request_id_extension"),
+        **honoured(
+            "rds",
+            "route_config",
+            "http_filters",
+            "request_id_extension",
+            "access_log",
+            "tracing",
+            "local_reply_config",
+        ),
         "scoped_routes": not_built("scoped routes"),
-        "local_reply_config": not_built("local replies of the user's own"),
         "proxy_status_config": not_built("the Proxy-Status header"),
         "forward_proto_config": not_built("rules for x-forwarded-proto"),
         "stat_prefix": _TELEMETRY,
-        "tracing": _TELEMETRY,
-        "access_log": _TELEMETRY,
         "access_log_flush_interval": _TELEMETRY,
         "flush_access_log_on_new_request": _TELEMETRY,
         "access_log_options": _TELEMETRY,
@@ -56,6 +65,9 @@ TABLES: Final = (
     RDS,
     *hcm_options.TABLES,
     *http_filters.TABLES,
+    *access_log.TABLES,
+    *local_reply.TABLES,
+    *tracing_.TABLES,
 )
 
 
@@ -74,6 +86,12 @@ class HttpConnectionManager:
     """Paths of fields that a call through here needs and that have no code."""
     reports: tuple[tuple[str, str], ...] = ()
     """Path and reason of what was skipped."""
+    access_logs: tuple[AccessLog, ...] = ()
+    unlogged: tuple[tuple[str, str], ...] = ()
+    """Path and reason of access loggers, and of their commands, that have no effect."""
+    tracing: Tracing = NO_TRACING
+    local_replies: LocalReplies | None = None
+    """What becomes of answers of the mesh itself; None: they stay as they are."""
 
 
 def parse_hcm(reader: Reader, extensions: Extensions) -> HttpConnectionManager:
@@ -84,6 +102,11 @@ def parse_hcm(reader: Reader, extensions: Extensions) -> HttpConnectionManager:
     missing.extend(_request_id(reader))
     filters = parse_http_filters(reader, extensions)
     kind = reader.required("rds", "route_config", "scoped_routes")
+    access_logs, without_effect = parse_access_logs(reader, extensions)
+    tracing = reader.message("tracing")
+    own = reader.message("local_reply_config")
+    local_replies = None if own is None else parse_local_replies(own, extensions)
+    missing.extend(() if local_replies is None else local_replies.not_built)
     rds = reader.message("rds")
     route_config = reader.message("route_config")
     return HttpConnectionManager(
@@ -98,6 +121,10 @@ def parse_hcm(reader: Reader, extensions: Extensions) -> HttpConnectionManager:
             for i, f in enumerate(filters)
             if f.is_unknown
         ),
+        access_logs,
+        without_effect,
+        NO_TRACING if tracing is None else parse_tracing(tracing),
+        local_replies,
     )
 
 

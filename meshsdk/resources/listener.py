@@ -141,6 +141,7 @@ class Listener:
         missing = list(self.not_built)
         for manager in self.connection_managers():
             reports.extend(manager.reports)
+            reports.extend(manager.unlogged)
             missing.extend(manager.not_built)
             if manager.route_config is not None:
                 missing.extend(manager.route_config.not_built)

@@ -9,7 +9,6 @@ _PEER_METADATA: Final = "telemetry: metadata exchange between proxies"
 HTTP: Final[Mapping[str, str]] = {
     "type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": _TELEMETRY,
     "type.googleapis.com/stats.PluginConfig": _TELEMETRY,
-    "type.googleapis.com/io.istio.http.peer_metadata.Config": _PEER_METADATA,
     "type.googleapis.com/istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig": (
         "upstream/ offers Istio's ALPN itself"
     ),

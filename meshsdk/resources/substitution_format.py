@@ -11,6 +11,7 @@ from typing import Final
 from meshsdk.errors import ConfigError
 from meshsdk.matching.octets import octets
 from meshsdk.resources.format_commands import COMMANDS, NOT_BUILT, NUMBERS, Command, Values
+from meshsdk.resources.log_commands import LOG_COMMANDS, LOG_NUMBERS, no_value
 
 _COMMAND: Final = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")
 # Header formats of old: %UPSTREAM_METADATA(["ns", "key"])% is %UPSTREAM_METADATA(ns:key)%.
@@ -54,8 +55,11 @@ class Format:
         return "".join(parts)
 
 
-def parse_format(text: str, path: str) -> Format:
-    """A format string; ConfigError at `path` where Envoy refuses it."""
+def parse_format(text: str, path: str, *, is_log: bool = False) -> Format:
+    """A format string; ConfigError at `path` where Envoy refuses it.
+
+    `is_log`: of an access log, which knows how the call ended.
+    """
     pieces: list[Piece] = []
     not_built: list[str] = []
     plain: list[str] = []
@@ -79,14 +83,18 @@ def parse_format(text: str, path: str) -> Format:
             pieces.append(octets("".join(plain)))
             plain = []
         name = found[1]
-        if name in NOT_BUILT:
+        if is_log and name in LOG_COMMANDS:
+            pieces.append(_limited(LOG_COMMANDS[name](found[2], path), found[3]))
+        elif name in NOT_BUILT:
             not_built.append(f"{path}: %{name}%")
+            if is_log:
+                pieces.append(no_value)
         else:
             pieces.append(_command(name, found[2], found[3], path))
         at = found.end()
     if plain:
         pieces.append(octets("".join(plain)))
-    is_number = len(pieces) == 1 and not plain and name in NUMBERS
+    is_number = len(pieces) == 1 and not plain and name in (LOG_NUMBERS if is_log else NUMBERS)
     return Format(tuple(pieces), tuple(not_built), is_number)
 
 
@@ -101,7 +109,11 @@ def _command(name: str, argument: str | None, length: str | None, path: str) -> 
     build = COMMANDS.get(name)
     if build is None:
         raise ConfigError(path, f"expected a command of Envoy's, found %{name}%")
-    command = build(argument, path)
+    return _limited(build(argument, path), length)
+
+
+def _limited(command: Command, length: str | None) -> Command:
+    """A command whose values are cut where the format says so."""
     if length is None:
         return command
     limit = int(length)

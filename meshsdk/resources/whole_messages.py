@@ -37,6 +37,28 @@ TABLES: Final = (
     # The parsers of Envoy's own StringMatcher and RegexMatcher read these too.
     MessageTable("xds.type.matcher.v3.StringMatcher", strings.TABLE.fields, security=True),
     MessageTable("xds.type.matcher.v3.RegexMatcher", regex.REGEX_TABLE.fields, security=True),
+    # access logs and tracing
+    MessageTable("envoy.config.accesslog.v3.StatusCodeFilter", honoured("comparison")),
+    MessageTable("envoy.config.accesslog.v3.DurationFilter", honoured("comparison")),
+    MessageTable("envoy.config.accesslog.v3.AndFilter", honoured("filters")),
+    MessageTable("envoy.config.accesslog.v3.OrFilter", honoured("filters")),
+    MessageTable("envoy.config.accesslog.v3.HeaderFilter", honoured("header")),
+    MessageTable("envoy.config.accesslog.v3.ResponseFlagFilter", honoured("flags")),
+    MessageTable("envoy.config.accesslog.v3.GrpcStatusFilter", honoured("statuses", "exclude")),
+    MessageTable(
+        "envoy.config.accesslog.v3.MetadataFilter", honoured("matcher", "match_if_key_not_found")
+    ),
+    MessageTable("envoy.config.accesslog.v3.LogTypeFilter", honoured("types", "exclude")),
+    MessageTable("envoy.type.tracing.v3.CustomTag.Literal", honoured("value")),
+    MessageTable("envoy.type.tracing.v3.CustomTag.Header", honoured("name", "default_value")),
+    MessageTable(
+        "envoy.type.tracing.v3.CustomTag.Metadata",
+        honoured("kind", "metadata_key", "default_value"),
+    ),
+    MessageTable(
+        "envoy.config.trace.v3.Tracing.Http",
+        {"name": _TELEMETRY, "typed_config": ignored("spans go where the SDK sends them")},
+    ),
     # listeners
     MessageTable(
         "envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet",

@@ -20,7 +20,7 @@ from meshsdk.flow.plan import compile_plan
 from meshsdk.runtime.credentials import call_metadata, channel_tls
 from meshsdk.runtime.publisher import Publisher
 from meshsdk.runtime.sleeping import give_way
-from meshsdk.telemetry import PlanPublished, StreamChanged
+from meshsdk.telemetry import ConfigAcknowledged, PlanPublished, StreamChanged
 from meshsdk.wire.ads_stream import AdsStream, AdsTransport
 from meshsdk.wire.channel import open_channel
 from meshsdk.xds.client import Receiving, Update, XdsClient
@@ -222,7 +222,11 @@ class AdsFeed:
                 if not self._answered:
                     self._answered = True
                     self._live.emit(StreamChanged(True, self._target().target))
-                self._apply(_run_politely(self._client.receive(event, self._now())))
+                update = _run_politely(self._client.receive(event, self._now()))
+                self._apply(update)
+                if any(r.nonce == event.nonce and r.error is None for r in update.requests):
+                    names = tuple(r.name for r in event.resources if r.name is not None)
+                    self._live.emit(ConfigAcknowledged(event.type_url, (*names, *event.removed)))
             case StreamEnded(code, details):
                 self._ended(code, details)
 

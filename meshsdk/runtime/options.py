@@ -1,5 +1,6 @@
 """What a user sets for a whole mesh."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ from meshsdk.config.extension import HttpFilterExtension, PlacedFilter
 from meshsdk.resilience.caller_retries import RetryStrategy
 from meshsdk.telemetry import Emit
 from meshsdk.telemetry.log import log
+from meshsdk.telemetry.seen_call import SeenCall
 
 Compat = Literal["strict", "envoy"]
 
@@ -41,6 +43,15 @@ class Options:
     propagate_context: bool = True
     """Calls take trace context (W3C, B3), baggage and request id of that request along, where they
     have none of their own."""
+    metrics: Literal["feed", "always", "never"] = "feed"
+    """Istio's metrics of calls: `feed`, where the control plane asks for them (`istio.stats`)."""
+    access_log: bool = True
+    """Write the access logs that the feed asks for."""
+    spans: bool = True
+    """Make spans where an OpenTelemetry SDK is installed before the first call."""
+    on_call: Callable[[SeenCall], None] | None = None
+    """Called at the end of every call, its body too, in the thread or task that ends it: it must
+    neither block nor keep what it is given."""
     emit: Emit = log
     clock: Clock = SystemClock()
     random: Random = SystemRandom()

@@ -2,6 +2,7 @@
 
 from meshsdk.telemetry.events import (
     CallDenied,
+    ConfigAcknowledged,
     ConfigReported,
     DryRunDecided,
     Emit,
@@ -13,18 +14,24 @@ from meshsdk.telemetry.events import (
     StreamChanged,
     silent,
 )
+from meshsdk.telemetry.seen_call import SeenCall
+from meshsdk.telemetry.status import MeshStatus, Rejection
 from meshsdk.telemetry.why import Why
 
 __all__ = [
     "CallDenied",
+    "ConfigAcknowledged",
     "ConfigReported",
     "DryRunDecided",
     "Emit",
     "Event",
     "HostEjected",
     "IdentityChanged",
+    "MeshStatus",
     "PlanPublished",
+    "Rejection",
     "ResourceRejected",
+    "SeenCall",
     "StreamChanged",
     "Why",
     "silent",

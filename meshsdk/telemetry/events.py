@@ -29,6 +29,15 @@ class ResourceRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfigAcknowledged:
+    """The control plane was told that a response of this type was taken whole."""
+
+    type_url: str
+    names: tuple[str, ...] = ()
+    """Of the resources in it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigReported:
     """Accepted configuration of which a part has no effect or cannot be used."""
 
@@ -114,6 +123,7 @@ class DryRunDecided:
 Event: TypeAlias = (
     PlanPublished
     | ResourceRejected
+    | ConfigAcknowledged
     | ConfigReported
     | StreamChanged
     | IdentityChanged

@@ -5,6 +5,7 @@ import logging
 
 from meshsdk.telemetry.events import (
     CallDenied,
+    ConfigAcknowledged,
     ConfigReported,
     DryRunDecided,
     Emit,
@@ -34,6 +35,16 @@ def guarded(emit: Emit) -> Emit:
     return told
 
 
+def to_all(*hooks: Emit) -> Emit:
+    """One hook that calls several."""
+
+    def told(event: Event) -> None:
+        for hook in hooks:
+            hook(event)
+
+    return told
+
+
 def log(event: Event) -> None:
     """Log one event. Messages are constant but for the words that a person needs to act."""
     if isinstance(event, CallDenied | DryRunDecided):
@@ -45,6 +56,8 @@ def log(event: Event) -> None:
             _XDS.info("configuration in force", extra=extra)
         case ResourceRejected():
             _XDS.warning("refused %s %s: %s", event.type_url, event.name, event.error, extra=extra)
+        case ConfigAcknowledged():
+            _XDS.debug("acknowledged", extra=extra)
         case ConfigReported():
             _XDS.warning("%s: %s: %s", event.resource, event.path, event.why, extra=extra)
         case StreamChanged(connected=True):

@@ -1,0 +1,195 @@
+"""Istio's standard metrics of calls, with its labels.
+
+Source: istio.io, "Istio Standard Metrics". What is counted of bodies is their own bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
+
+from meshsdk.call.context import CallContext
+from meshsdk.call.message import Request, Response
+from meshsdk.filters.peer_metadata import DOWNSTREAM_PEER, UPSTREAM_PEER
+from meshsdk.flow.cluster_plan import ClusterPlan
+from meshsdk.resilience.deadline import is_grpc_request
+from meshsdk.resources.tls import UpstreamTls
+from meshsdk.telemetry.histogram import RequestMetrics
+from meshsdk.telemetry.seen_call import SeenCall
+from meshsdk.telemetry.workload import NOBODY, UNKNOWN, Workload, of_endpoint, of_metadata
+from meshsdk.wire.peer_metadata import decode
+
+_UNREACHED: Final = frozenset({"BlackHoleCluster", "PassthroughCluster"})
+
+
+class IstioMetrics:
+    """Counts the calls of one direction."""
+
+    def __init__(self, metrics: RequestMetrics, us: Workload, *, is_inbound: bool) -> None:
+        self._metrics = metrics
+        self._us = us
+        self.finished = self._inbound if is_inbound else self._outbound
+
+    def _outbound(self, call: SeenCall) -> None:
+        context = call.context
+        host = context.host
+        istio = None if host is None else host.endpoint.metadata.get("istio")
+        workload = "" if istio is None else istio.get("workload", "")
+        code, flags, grpc = _answer(call)
+        peer = context.filter_state.get(UPSTREAM_PEER) if context.filter_state else None
+        key = (context.cluster, workload, code, flags, grpc, peer)
+        self._record(
+            call, key, _Outbound(self._us, context, str(workload), code, flags, grpc, peer)
+        )
+
+    def _inbound(self, call: SeenCall) -> None:
+        context = call.context
+        code, flags, grpc = _answer(call)
+        peer = context.filter_state.get(DOWNSTREAM_PEER) if context.filter_state else None
+        certificate = context.connection.peer.certificate
+        # A certificate is the same object for all requests of a connection, and its text is long.
+        names = None if certificate is None else certificate.uri_sans
+        key = (True, context.cluster, names, code, flags, grpc, peer)
+        self._record(call, key, _Inbound(self._us, call.request, context, code, flags, grpc, peer))
+
+    def _record(self, call: SeenCall, key: object, labels: "_Outbound | _Inbound") -> None:
+        end = call.end
+        received, sent = (0, 0) if end is None else (end.bytes_received, end.bytes_sent)
+        self._metrics.record(key, labels, call.seconds * 1000, received, sent)
+
+
+def _answer(call: SeenCall) -> tuple[int, str, str | None]:
+    """Response code, flags, and the gRPC status of a gRPC call."""
+    context, outcome = call.context, call.outcome
+    flags = ",".join(context.flags) if context.flags else "-"
+    if not isinstance(outcome, Response):
+        return 0, flags, None
+    local = context.local_status
+    code = outcome.status if local is None else local
+    if not is_grpc_request(call.request):
+        return code, flags, None
+    trailers = None if call.end is None else call.end.trailers
+    status = None if trailers is None else trailers.get("grpc-status")
+    return outcome.status, flags, status or outcome.headers.get("grpc-status") or ""
+
+
+class _Outbound:
+    """Labels of a call that we make; asked for once for each kind of call."""
+
+    __slots__ = ("_code", "_context", "_flags", "_grpc", "_peer", "_us", "_workload")
+
+    def __init__(
+        self,
+        us: Workload,
+        context: CallContext,
+        workload: str,
+        code: int,
+        flags: str,
+        grpc: str | None,
+        peer: str | None,
+    ) -> None:
+        self._us = us
+        self._context = context
+        self._workload = workload
+        self._code = code
+        self._flags = flags
+        self._grpc = grpc
+        self._peer = peer
+
+    def __call__(self) -> dict[str, str]:
+        context = self._context
+        them = of_endpoint(self._workload) if self._workload else _peer(self._peer)
+        cluster = None if context.attempt is None else context.attempt.cluster
+        socket = None if context.host is None else context.host.socket
+        return {
+            "reporter": "source",
+            **self._us.labels("source", ""),
+            **them.labels("destination", _principal(socket)),
+            **_service(cluster, context),
+            **_response(self._code, self._flags, self._grpc),
+            "connection_security_policy": UNKNOWN,
+        }
+
+
+class _Inbound:
+    """Labels of a request that came in."""
+
+    __slots__ = ("_code", "_context", "_flags", "_grpc", "_peer", "_request", "_us")
+
+    def __init__(
+        self,
+        us: Workload,
+        request: Request,
+        context: CallContext,
+        code: int,
+        flags: str,
+        grpc: str | None,
+        peer: str | None,
+    ) -> None:
+        self._us = us
+        self._request = request
+        self._context = context
+        self._code = code
+        self._flags = flags
+        self._grpc = grpc
+        self._peer = peer
+
+    def __call__(self) -> dict[str, str]:
+        connection = self._context.connection
+        certificate = connection.peer.certificate
+        principal = next(iter(certificate.uri_sans), "") if certificate is not None else ""
+        ours = connection.local_uri_sans[0] if connection.local_uri_sans else ""
+        name = self._us.canonical_service or UNKNOWN
+        return {
+            "reporter": "destination",
+            **_peer(self._peer).labels("source", principal),
+            **self._us.labels("destination", ours),
+            "destination_service": name,
+            "destination_service_name": name,
+            "destination_service_namespace": self._us.namespace or UNKNOWN,
+            **_response(self._code, self._flags, self._grpc),
+            "connection_security_policy": "mutual_tls" if connection.is_mtls else "none",
+        }
+
+
+def _peer(text: str | None) -> Workload:
+    found = None if text is None else decode(text)
+    return NOBODY if found is None else of_metadata(found)
+
+
+def _service(cluster: object, context: CallContext) -> dict[str, str]:
+    """The destination service, as istiod names it in the cluster's metadata."""
+    host = name = namespace = ""
+    if isinstance(cluster, ClusterPlan):
+        services = cluster.cluster.metadata.get("istio", {}).get("services")
+        if isinstance(services, Sequence) and services:
+            first = cast("Mapping[str, object]", services[0])
+            host, name, namespace = (str(first.get(k, "")) for k in ("host", "name", "namespace"))
+    if context.cluster in _UNREACHED:
+        name = context.cluster
+    if not host and context.original is not None:
+        host = context.original.authority.partition(":")[0]
+    return {
+        "destination_service": host or UNKNOWN,
+        "destination_service_name": name or host or UNKNOWN,
+        "destination_service_namespace": namespace or UNKNOWN,
+    }
+
+
+def _principal(socket: object) -> str:
+    """The only SPIFFE ID that a verified peer of this socket can have; empty: several, or none."""
+    validation = socket.validation if isinstance(socket, UpstreamTls) else None
+    if validation is None:
+        return ""
+    exact = [found.exact for found in validation.san_matchers]
+    only = exact[0] if len(exact) == 1 else None
+    return only if only is not None and only.startswith("spiffe://") else ""
+
+
+def _response(code: int, flags: str, grpc: str | None) -> dict[str, str]:
+    found = {
+        "request_protocol": "http" if grpc is None else "grpc",
+        "response_code": str(code),
+        "response_flags": flags,
+    }
+    if grpc is not None:
+        found["grpc_response_status"] = grpc
+    return found

@@ -1,0 +1,93 @@
+"""Request metrics: a count and three histograms that share their labels, as Istio's do."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
+from typing import Final, TypeAlias
+
+BOUNDS: Final = (
+    0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000,
+    30000, 60000, 300000, 600000, 1800000, 3600000,
+)  # fmt: skip
+"""Upper bounds of Envoy's default buckets, which Istio's histograms have whatever their unit."""
+_BUCKETS: Final = len(BOUNDS) + 1
+MAX_SERIES: Final = 10_000
+
+Labels: TypeAlias = Mapping[str, str]
+
+
+class RequestSeries:
+    """What was counted under one set of labels. Only `RequestMetrics` writes to it."""
+
+    __slots__ = ("bytes_received", "bytes_sent", "count", "labels", "milliseconds", "sums")
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        self.count = 0
+        self.milliseconds = [0] * _BUCKETS
+        self.bytes_received = [0] * _BUCKETS
+        self.bytes_sent = [0] * _BUCKETS
+        self.sums = [0.0, 0.0, 0.0]
+        """Of milliseconds, bytes received and bytes sent."""
+
+
+class RequestMetrics:
+    """Any number of threads. Series are found by keys that are cheaper to make than labels."""
+
+    def __init__(self, max_series: int = MAX_SERIES) -> None:
+        self._lock = Lock()
+        self._series: dict[object, RequestSeries] = {}
+        self._max_series = max_series
+        self.lost = 0
+        """Requests that were not counted, as somebody invents labels."""
+
+    def record(
+        self,
+        key: object,
+        labels: Callable[[], Labels],
+        milliseconds: float,
+        bytes_received: int,
+        bytes_sent: int,
+    ) -> None:
+        """Count one request; `labels` is asked at the first request of a key."""
+        series = self._series.get(key)
+        if series is None:
+            series = self._new(key, labels)
+            if series is None:
+                return
+        slow = bisect_left(BOUNDS, milliseconds)
+        # Most bodies are empty or small: the first bucket, or found as fast.
+        came = bisect_left(BOUNDS, bytes_received) if bytes_received else 0
+        went = bisect_left(BOUNDS, bytes_sent) if bytes_sent else 0
+        sums = series.sums
+        with self._lock:
+            series.count += 1
+            series.milliseconds[slow] += 1
+            series.bytes_received[came] += 1
+            series.bytes_sent[went] += 1
+            sums[0] += milliseconds
+            sums[1] += bytes_received
+            sums[2] += bytes_sent
+
+    def _new(self, key: object, labels: Callable[[], Labels]) -> RequestSeries | None:
+        made = RequestSeries(labels())
+        with self._lock:
+            if len(self._series) >= self._max_series:
+                self.lost += 1
+                return None
+            return self._series.setdefault(key, made)
+
+    def series(self) -> Iterator[RequestSeries]:
+        """Copies as of now."""
+        with self._lock:
+            return iter([_copy(series) for series in self._series.values()])
+
+
+def _copy(series: RequestSeries) -> RequestSeries:
+    copy = RequestSeries(series.labels)
+    copy.count = series.count
+    copy.milliseconds = list(series.milliseconds)
+    copy.bytes_received = list(series.bytes_received)
+    copy.bytes_sent = list(series.bytes_sent)
+    copy.sums = list(series.sums)
+    return copy
