@@ -25,6 +25,8 @@ COMMANDS = {
     "gunicorn-uvicorn": [
         "gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-w", "2", "-b", "fd://{fd}", APP
     ],
+    "hypercorn": ["hypercorn", APP, "-b", "fd://{fd}"],
+    "hypercorn-uvloop": ["hypercorn", APP, "-b", "fd://{fd}", "-k", "uvloop"],
     "gunicorn-asgi": ["gunicorn", "-k", "asgi", "-w", "2", "-b", "fd://{fd}", APP],
 }  # fmt: skip
 
