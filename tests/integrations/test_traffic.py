@@ -50,12 +50,12 @@ def get(path: str) -> Callable[[AnyClient], Awaitable[httpx.Response]]:
 @pytest.mark.parametrize(
     ("route", "status", "flags"),
     [
-        ("{cluster: c, timeout: 0.05s}", 504, ("UT",)),
-        ("{cluster: c, idle_timeout: 0.05s, timeout: 0s}", 504, ("SI",)),
-        ("{cluster: c, max_stream_duration: {max_stream_duration: 0.05s}}", 408, ()),
-        ("{cluster: c, retry_policy: {retry_on: reset, num_retries: 1, per_try_timeout: 0.05s,"
+        ("{cluster: c, timeout: 0.15s}", 504, ("UT",)),
+        ("{cluster: c, idle_timeout: 0.15s, timeout: 0s}", 504, ("SI",)),
+        ("{cluster: c, max_stream_duration: {max_stream_duration: 0.15s}}", 408, ()),
+        ("{cluster: c, retry_policy: {retry_on: reset, num_retries: 1, per_try_timeout: 0.15s,"
          " retry_back_off: {base_interval: 0.001s}}}", 504, ("URX", "UT")),
-        ("{cluster: c, retry_policy: {retry_on: connect-failure, per_try_idle_timeout: 0.05s}}",
+        ("{cluster: c, retry_policy: {retry_on: connect-failure, per_try_idle_timeout: 0.15s}}",
          504, ("UT",)),
     ],
     ids=["route", "idle", "duration", "per-try", "per-try-idle"],
