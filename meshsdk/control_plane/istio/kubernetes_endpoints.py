@@ -1,8 +1,9 @@
 """Kubernetes' Endpoints: what EndpointSlices were before."""
 
+from dataclasses import dataclass
 from typing import Final
 
-from meshsdk.control_plane.istio.documents import Document, Kind
+from meshsdk.control_plane.istio.documents import Document, Kind, Metadata
 from meshsdk.control_plane.istio.endpoint_slice import EndpointSlice, SliceEndpoint
 from meshsdk.control_plane.istio.spec_fields import fields
 from meshsdk.control_plane.istio.spec_reader import SpecReader
@@ -10,8 +11,15 @@ from meshsdk.control_plane.istio.spec_reader import SpecReader
 _ROOT: Final = fields("subsets")
 
 
-def _endpoints(document: Document) -> tuple[EndpointSlice, ...]:
-    """The older form: one slice a subset, the Service's name is the document's."""
+@dataclass(frozen=True, slots=True)
+class KubernetesEndpoints:
+    """The same as slices: one a subset; the Service's name is the document's."""
+
+    metadata: Metadata
+    slices: tuple[EndpointSlice, ...]
+
+
+def _endpoints(document: Document) -> KubernetesEndpoints:
     found: list[EndpointSlice] = []
     for subset in document.root.messages("subsets", None):
         ports = {
@@ -25,7 +33,7 @@ def _endpoints(document: Document) -> tuple[EndpointSlice, ...]:
         ]
         metadata = document.metadata
         found.append(EndpointSlice(metadata, metadata.name, ports, tuple(every)))
-    return tuple(found)
+    return KubernetesEndpoints(document.metadata, tuple(found))
 
 
 def _pod_of(reader: SpecReader) -> str:

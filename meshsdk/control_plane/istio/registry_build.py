@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 from meshsdk.control_plane.istio.endpoint_slice import EndpointSlice, SliceEndpoint
 from meshsdk.control_plane.istio.hostnames import DOMAIN, is_wildcard
+from meshsdk.control_plane.istio.kubernetes_endpoints import KubernetesEndpoints
 from meshsdk.control_plane.istio.kubernetes_service import KubernetesPort, KubernetesService
 from meshsdk.control_plane.istio.loader import Loaded
 from meshsdk.control_plane.istio.pod import Pod
@@ -147,7 +149,8 @@ def _of_kubernetes(
     entries: Iterable[WorkloadEntry],
 ) -> Service:
     metadata = service.metadata
-    slices = [*loaded.all(EndpointSlice), *_older_slices(loaded)]
+    older = (each.slices for each in loaded.all(KubernetesEndpoints))
+    slices = [*loaded.all(EndpointSlice), *chain.from_iterable(older)]
     own = [
         each
         for each in slices
@@ -191,12 +194,6 @@ def _of_kubernetes(
         external_name=service.external_name,
         publishes_not_ready=service.publishes_not_ready,
     )
-
-
-def _older_slices(loaded: Loaded) -> Iterable[EndpointSlice]:
-    for each in loaded.documents:
-        if isinstance(each.noun, tuple):
-            yield from (part for part in each.noun if isinstance(part, EndpointSlice))
 
 
 def _service_port(port: KubernetesPort) -> ServicePort:
