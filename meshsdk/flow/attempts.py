@@ -6,6 +6,7 @@ from meshsdk.call.effects import Attempt, Send
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import LocalReply, Request, Response
 from meshsdk.flow import reply
+from meshsdk.flow.local_reply import answer
 from meshsdk.flow.routed_call import Call
 from meshsdk.resilience import deadline
 from meshsdk.resilience.retry import CONSUMED_HEADERS
@@ -163,5 +164,5 @@ def counted(call: Call, response: Response) -> Response:
 
 def own_answer(call: Call, local: LocalReply) -> Response:
     """An answer of the mesh itself."""
-    response = reply.to_response(local, call.request, call.context)
-    return counted(call, call.chosen.on_reply(response, call.context))
+    mutate, replies = call.chosen.on_reply, call.local_replies
+    return counted(call, answer(local, call.request, call.context, replies, mutate))

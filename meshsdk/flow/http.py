@@ -9,11 +9,12 @@ from meshsdk.call.message import LocalReply, Request, Response
 from meshsdk.filters import chain
 from meshsdk.filters.chain import Bound, InForce
 from meshsdk.flow import reply, wait
+from meshsdk.flow.local_reply import Mutate, answer
 from meshsdk.flow.plan import HttpPlan, Plan
+from meshsdk.resources.local_reply import LocalReplies
 from meshsdk.resources.snapshot import Absent
 from meshsdk.routing.action import Chosen
 from meshsdk.routing.canonical import canonicalize
-from meshsdk.routing.headers import modify_local_reply
 from meshsdk.routing.table import RouteTable
 from meshsdk.routing.upgrade import refuse_upgrade
 
@@ -42,16 +43,17 @@ def walk(
     internal = table.config.internal_only_headers if isinstance(table, RouteTable) else ()
     canonical = canonicalize(request, http.hcm.options, context, internal)
     if isinstance(canonical, LocalReply):
-        return Answered(_refused_early(canonical, table, request, context))
+        return Answered(_refused_early(canonical, http, table, request, context))
     request = context.forwarded = canonical
     if http.hcm.not_built:
         return Answered(reply.to_response(reply.not_built(http.hcm.not_built[0]), request, context))
     chosen = table.choose(request, context) if isinstance(table, RouteTable) else None
+    replies = http.hcm.local_replies
 
     if "upgrade" in request.headers or request.method == "CONNECT":
         refused = refuse_upgrade(request, http.hcm.options, chosen)
         if refused is not None:
-            return Answered(reply.to_response(refused, request, context))
+            return Answered(answer(refused, request, context, replies))
 
     place = _Place(http, table, request, context, chosen)
     in_force = place.filters()
@@ -63,13 +65,14 @@ def walk(
     else:
         outcome = chain.Passed(request, [])
     if isinstance(outcome, chain.Refused):
-        response = _refusal(outcome, chosen, context)
+        mutate = _mutate_of(chosen)
+        response = answer(outcome.reply, outcome.request, context, replies, mutate)
         return Answered(unwind(response, outcome.on_response, context))
     if chosen is None:
         none = reply.NO_ROUTE if isinstance(table, RouteTable) else reply.NO_ROUTE_CONFIGURATION
-        response = reply.to_response(none, outcome.request, context)
+        response = answer(none, outcome.request, context, replies)
         return Answered(unwind(response, outcome.on_response, context))
-    return _routed(chosen, outcome, context)
+    return _routed(chosen, outcome, context, replies)
 
 
 @dataclass(slots=True)
@@ -99,46 +102,36 @@ class _Place:
 
 
 def _refused_early(
-    local: LocalReply, table: object, request: Request, context: CallContext
+    local: LocalReply, http: HttpPlan, table: object, request: Request, context: CallContext
 ) -> Response:
     """A refusal before routing. Envoy looks for a route all the same, to mutate the answer, where
     the caller has said the scheme of its own request (RouteConfigImpl::route)."""
     context.remote = context.connection.peer.connection
-    response = reply.to_response(local, request, context)
-    if "x-forwarded-proto" not in request.headers or not isinstance(table, RouteTable):
-        return response
-    chosen = table.choose(request, context)
-    context.cluster = ""
-    if chosen is None or chosen.reply is not None:
-        return response
-    return chosen.on_reply(response, context)
+    chosen: Chosen | None = None
+    if "x-forwarded-proto" in request.headers and isinstance(table, RouteTable):
+        chosen = table.choose(request, context)
+        context.cluster = ""
+    return answer(local, request, context, http.hcm.local_replies, _mutate_of(chosen))
 
 
-def _refusal(refused: chain.Refused, chosen: Chosen | None, context: CallContext) -> Response:
-    """A filter's answer, with what the route and then the filter itself do to its fields."""
-    local = refused.reply
-    response = reply.to_response(local, refused.request, context)
-    if local.as_is:
-        return response
-    if chosen is not None and chosen.reply is None:
-        response = chosen.on_reply(response, context)
-    if local.modify is not None:
-        response = modify_local_reply(response, local.modify)
-    return response
+def _mutate_of(chosen: Chosen | None) -> Mutate | None:
+    """What a route that leads somewhere does to answers given before it was followed."""
+    return None if chosen is None or chosen.reply is not None else chosen.on_reply
 
 
-def _routed(chosen: Chosen, passed: chain.Passed, context: CallContext) -> Routed | Answered:
+def _routed(
+    chosen: Chosen, passed: chain.Passed, context: CallContext, replies: LocalReplies | None
+) -> Routed | Answered:
     """What the router filter does before it looks for a host."""
     request = passed.request
     if chosen.not_built:
-        answer = reply.not_built(chosen.not_built[0])
-        response = reply.to_response(answer, request, context)
+        response = reply.to_response(reply.not_built(chosen.not_built[0]), request, context)
     elif chosen.reply is not None:
         if chosen.reply_path:
             context.forwarded = replace(request, path=chosen.reply_path)
-        response = chosen.on_response(reply.to_response(chosen.reply, request, context), context)
+        response = answer(chosen.reply, request, context, replies, chosen.on_reply)
     elif not (request.method and request.path) and (lacking := reply.incomplete(request)):
-        response = chosen.on_response(reply.to_response(lacking, request, context), context)
+        response = answer(lacking, request, context, replies, chosen.on_reply)
     else:
         return Routed(request, chosen, passed.on_response)
     return Answered(unwind(response, passed.on_response, context))

@@ -135,6 +135,11 @@ def to_response(reply: LocalReply, request: Request, context: CallContext) -> Re
     context.details = reply.details
     # Envoy notes no code where a filter makes the response itself.
     context.local_status = 0 if reply.as_is else reply.status
+    return framed(reply, request)
+
+
+def framed(reply: LocalReply, request: Request) -> Response:
+    """The response with the fields that describe its body, in gRPC's form for who speaks gRPC."""
     if is_grpc(request) and not reply.as_is:
         return _grpc_response(reply, is_head=request.method == "HEAD")
     pairs = [(name, value) for name, value in reply.headers]

@@ -45,6 +45,7 @@ class Call:
         "hash_key",
         "host",
         "idle",
+        "local_replies",
         "number",
         "original",
         "plan",
@@ -69,6 +70,7 @@ class Call:
         self.plan = plan
         self.settings = http.router
         self.bounds = http.bounds
+        self.local_replies = http.hcm.local_replies
         self.stream_duration = http.hcm.options.max_stream_duration
         stream_idle = http.hcm.options.stream_idle_timeout or None
         self.idle = stream_idle if chosen.idle_timeout is None else chosen.idle_timeout or None

@@ -48,11 +48,12 @@ class FormatString:
     not_built: tuple[str, ...] = ()
 
     def render(self, values: Values) -> str:
-        """The text for one call; JSON ends with a line feed, as Envoy's does."""
+        """The text for one call, as latin-1 octets; JSON ends with a line feed, as Envoy's does."""
         if self.text is not None:
             return self.text.render(values, "" if self.omit_empty else _MISSING)
         made = self._made(self.members, values)
-        return json.dumps(made, separators=(",", ":"), sort_keys=True) + "\n"
+        text = json.dumps(made, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+        return text.encode().decode("latin-1") + "\n"
 
     def _made(self, node: "Node", values: Values) -> object:
         match node:

@@ -97,10 +97,46 @@ def _hcm(dice: Dice) -> Json:
         )
     if dice.chance(0.2):
         found["via"] = "meshed"
+    if dice.chance(0.2):
+        found["local_reply_config"] = _local_replies(dice)
     if dice.chance(0.1):
         found["internal_address_config"] = {
             "cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}]
         }
+    return found
+
+
+def _local_replies(dice: Dice) -> Json:
+    found: Json = {"mappers": dice.times(2, lambda: _mapper(dice))}
+    if dice.chance(0.5):
+        found["body_format"] = _body_format(dice)
+    return found
+
+
+def _mapper(dice: Dice) -> Json:
+    value = {"default_value": dice.one((404, 500, 503)), "runtime_key": "k"}
+    comparison = {"op": dice.one(("EQ", "GE", "LE")), "value": value}
+    found: Json = {"filter": {"status_code_filter": {"comparison": comparison}}}
+    if dice.chance(0.2):
+        found["filter"] = {"response_flag_filter": {"flags": ["NR"]}}
+    if dice.chance(0.5):
+        found["status_code"] = dice.one((299, 418, 503))
+    if dice.chance(0.5):
+        found["body"] = {"inline_string": dice.one(("mapped", "é"))}
+    if dice.chance(0.5):
+        found["headers_to_add"] = [_added(dice)]
+    if dice.chance(0.4):
+        found["body_format_override"] = _body_format(dice)
+    return found
+
+
+def _body_format(dice: Dice) -> Json:
+    if dice.chance(0.5):
+        members = {"b": "%LOCAL_REPLY_BODY%", "c": "%RESPONSE_CODE%", "p": dice.one(_FORMATS)}
+        return {"json_format": members}
+    found: Json = {"text_format": f"{dice.one(_FORMATS)}:%LOCAL_REPLY_BODY%"}
+    if dice.chance(0.5):
+        found["content_type"] = "text/html"
     return found
 
 
