@@ -15,7 +15,7 @@ from meshsdk.flow.observed import seen_by
 from meshsdk.flow.outbound import Source
 from meshsdk.flow.plan import HttpPlan, Plan
 from meshsdk.flow.select import Selected
-from meshsdk.routing.downstream import finish_response
+from meshsdk.routing.downstream import finish_response, with_via
 
 # Fail closed before any policy is known (THREATS section 10): the caller learns nothing more.
 _NO_CONFIGURATION = LocalReply(503, b"", details="meshsdk_no_configuration", close=True)
@@ -118,7 +118,7 @@ def _http(
         if context.judgements:
             tell.dry_runs(source.live, plan.version, request, context)
         if isinstance(walked, Answered):
-            response = walked.response
+            response = with_via(walked.response, http.hcm.options)
             if response.status in (401, 403):
                 tell.denied(
                     source.live, plan.version, request, context, response.status, context.details

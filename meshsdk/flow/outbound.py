@@ -17,6 +17,7 @@ from meshsdk.flow.plan import HttpPlan, Plan
 from meshsdk.flow.routed_call import Call
 from meshsdk.flow.select import Selected, Target
 from meshsdk.resources.tcp_proxy import TcpProxy
+from meshsdk.routing.downstream import with_via
 
 WAIT_FOR_CONFIG = 15.0
 """Seconds that a call without a deadline of its own waits for configuration (gRFC A57)."""
@@ -143,11 +144,12 @@ def _http(plan: Plan, http: HttpPlan, request: Request, context: CallContext) ->
     try:
         walked = yield from walk(plan, http, request, context)
         if isinstance(walked, Answered):
-            end = yield Deliver(walked.response)
+            end = yield Deliver(with_via(walked.response, http.hcm.options))
             return
         call = Call(plan, walked.chosen, walked.request, context, http)
         response = yield from router.run(call)
-        end = yield Deliver(unwind(response, walked.on_response, context))
+        response = with_via(unwind(response, walked.on_response, context), http.hcm.options)
+        end = yield Deliver(response)
         assert isinstance(end, BodyEnd)
         call.ended(end)
     finally:
