@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, cast
 
 from meshsdk.control_plane.istio.cluster_policy import (
     balancer_fields,
@@ -14,7 +14,7 @@ from meshsdk.control_plane.istio.cluster_policy import (
 from meshsdk.control_plane.istio.cluster_tls import cluster_tls, is_original_dst
 from meshsdk.control_plane.istio.config import Config, Scope
 from meshsdk.control_plane.istio.destination_rule import DestinationRule, Subset
-from meshsdk.control_plane.istio.endpoints import Slice, load_assignment
+from meshsdk.control_plane.istio.endpoints import Slice, load_assignment, viewpoint
 from meshsdk.control_plane.istio.envoy_json import seconds_text
 from meshsdk.control_plane.istio.proxies import Proxy
 from meshsdk.control_plane.istio.services import Service, is_ip
@@ -45,15 +45,24 @@ def outbound_clusters(config: Config, proxy: Proxy, scope: Scope) -> dict[str, J
     """The clusters of all that a node may call, and the three that go past the mesh."""
     found: dict[str, Json] = {}
     for service in scope.by_host.values():
-        rule = config.destination_rule(service, proxy)
-        for part in slices(service, rule):
-            cluster = _cluster(config, proxy, part)
-            if cluster is not None:
-                found[part.name] = cluster
+        found |= _of_service(config, proxy, service)
     timeout = {"connect_timeout": seconds_text(config.mesh.connect_timeout)}
     for each in (passthrough_cluster(), inbound_passthrough_cluster(), black_hole_cluster()):
         found[str(each["name"])] = {**each, **timeout}
     return found
+
+
+def _of_service(config: Config, proxy: Proxy, service: Service) -> dict[str, Json]:
+    """The clusters of one service, made once for all nodes that see the same."""
+    rule = config.destination_rule(service, proxy)
+    is_inline = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
+    seen = (_family(proxy), *viewpoint(proxy)) if is_inline else ()
+    key = ("clusters", id(service), id(rule), *seen)
+    found = config.memo.get(key)
+    if found is None:
+        made = ((part.name, _cluster(config, proxy, part)) for part in slices(service, rule))
+        found = config.memo[key] = {name: each for name, each in made if each is not None}
+    return cast("dict[str, Json]", found)
 
 
 def slices(service: Service, rule: DestinationRule | None) -> Iterable[Slice]:

@@ -19,9 +19,11 @@ from meshsdk.control_plane.istio.authz import IstioVersion
 from meshsdk.control_plane.istio.delegates import with_delegates
 from meshsdk.control_plane.istio.destination_rule import DestinationRule, DestinationRules
 from meshsdk.control_plane.istio.egress import Egress
+from meshsdk.control_plane.istio.gateway_api import MeshRoute
 from meshsdk.control_plane.istio.http_actions import Destination
 from meshsdk.control_plane.istio.loader import Loaded
 from meshsdk.control_plane.istio.mesh_config import MeshConfig
+from meshsdk.control_plane.istio.mesh_routes import virtual_services_of
 from meshsdk.control_plane.istio.peer_authentication import (
     InboundMtls,
     PeerAuthentication,
@@ -51,9 +53,10 @@ class Config:
 
     @cached_property
     def virtual_services(self) -> tuple[VirtualService, ...]:
-        """Those with hosts, their delegates inside, oldest first."""
+        """Those with hosts, their delegates inside, oldest first; then those of the Gateway API."""
         default = self.mesh.default_virtual_service_export_to
-        return with_delegates(self.loaded.all(VirtualService), default)
+        found = with_delegates(self.loaded.all(VirtualService), default)
+        return (*found, *virtual_services_of(self.loaded.all(MeshRoute)))
 
     @cached_property
     def _destination_rules(self) -> DestinationRules:
@@ -66,23 +69,44 @@ class Config:
         return self._destination_rules.for_service(service, proxy.namespace, proxy.labels)
 
     @cached_property
-    def _mtls(self) -> dict[tuple[str, frozenset[tuple[str, str]]], InboundMtls]:
+    def memo(self) -> dict[tuple[object, ...], object]:
+        """What translations made that is the same for many nodes; nobody changes what is in it."""
+        return {}
+
+    @cached_property
+    def _peer_authentications(self) -> tuple[PeerAuthentication, ...]:
+        return self.loaded.all(PeerAuthentication)
+
+    @cached_property
+    def _selecting(self) -> frozenset[str]:
+        """Namespaces that have a PeerAuthentication with a selector."""
+        policies = self._peer_authentications
+        return frozenset(each.metadata.namespace for each in policies if each.selector)
+
+    @cached_property
+    def _mtls(self) -> dict[tuple[str, frozenset[tuple[str, str]] | None], InboundMtls]:
         return {}
 
     def mtls_of(self, workload: Workload) -> InboundMtls:
         """What the PeerAuthentications say of a workload."""
+        if workload.namespace not in self._selecting:
+            return self.mtls_of_namespace(workload.namespace)
         key = workload.namespace, frozenset(workload.labels.items())
         found = self._mtls.get(key)
         if found is None:
-            policies = self.loaded.all(PeerAuthentication)
-            found = inbound_mtls(policies, workload, self.mesh.root_namespace)
-            self._mtls[key] = found
+            root = self.mesh.root_namespace
+            found = self._mtls[key] = inbound_mtls(self._peer_authentications, workload, root)
         return found
 
     def mtls_of_namespace(self, namespace: str) -> InboundMtls:
         """What they say of workloads that none of them selects."""
-        policies = [each for each in self.loaded.all(PeerAuthentication) if not each.selector]
-        return inbound_mtls(policies, Workload(namespace), self.mesh.root_namespace)
+        key = namespace, None
+        found = self._mtls.get(key)
+        if found is None:
+            policies = [each for each in self._peer_authentications if not each.selector]
+            workload, root = Workload(namespace), self.mesh.root_namespace
+            found = self._mtls[key] = inbound_mtls(policies, workload, root)
+        return found
 
 
 @dataclass(frozen=True)

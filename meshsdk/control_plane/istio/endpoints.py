@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from meshsdk.control_plane.istio.config import Config
 from meshsdk.control_plane.istio.destination_rule import DestinationRule, Subset
+from meshsdk.control_plane.istio.load_balancer import LocalityLb
 from meshsdk.control_plane.istio.localities import Group, balanced, locality_lb
 from meshsdk.control_plane.istio.proxies import Proxy
 from meshsdk.control_plane.istio.selectors import Workload, selects
@@ -31,13 +32,30 @@ class Slice:
     subset: Subset | None = None
 
 
+def viewpoint(proxy: Proxy) -> tuple[object, ...]:
+    """What of a node may say in which order it uses endpoints."""
+    return proxy.locality, frozenset(proxy.labels.items())
+
+
 def load_assignment(config: Config, proxy: Proxy, part: Slice) -> Json:
-    """The endpoints of a cluster as a node is to use them."""
+    """The endpoints of a cluster as a node is to use them, made once for all nodes that see the
+    same."""
+    setting = locality_lb(config.mesh, part.policy)
+    has_failover = part.policy.outlier_detection is not None
+    is_same = setting is None or not (setting.distribute or has_failover)
+    seen = () if is_same else viewpoint(proxy)
+    key = ("endpoints", id(part.service), id(part.rule), part.name, *seen)
+    found = config.memo.get(key)
+    if found is None:
+        found = config.memo[key] = _assignment(config, proxy, part, setting)
+    return cast("Json", found)
+
+
+def _assignment(config: Config, proxy: Proxy, part: Slice, setting: LocalityLb | None) -> Json:
     groups: dict[str, list[Endpoint]] = {}
     for endpoint in _endpoints(part):
         groups.setdefault(endpoint.locality, []).append(endpoint)
     found = [Group(locality, tuple(each)) for locality, each in sorted(groups.items())]
-    setting = locality_lb(config.mesh, part.policy)
     if setting is not None:
         has_failover = part.policy.outlier_detection is not None
         found = balanced(found, setting, proxy, has_failover=has_failover)
