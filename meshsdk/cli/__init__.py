@@ -16,7 +16,7 @@ _COMMANDS = {
     ),
     "control-plane": (
         "meshsdk.cli.control_plane",
-        "check Istio's YAML, or say what one node would get of it",
+        "serve Istio's YAML to a mesh; check it; say what one node would get of it",
     ),
     "demo": ("meshsdk.cli.demo", "show a mesh of real processes on this machine"),
 }

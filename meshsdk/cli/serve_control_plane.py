@@ -8,6 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
+from types import FrameType
 from typing import Final
 
 from meshsdk.clock import SystemClock
@@ -174,8 +175,12 @@ def _listen(plane: ControlPlane, options: argparse.Namespace) -> list[str]:
 
 def _wait_for_the_end() -> None:
     ended = Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: ended.set())
+
+    def end(number: int, frame: FrameType | None) -> None:
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
     ended.wait()
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from meshsdk.cli.demo import shop
 from meshsdk.control_plane.ads_server import AdsServer
 from meshsdk.testing import FakeCa
+from tests import shop
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REVIEWS = next(iter(shop.REVIEWS))

@@ -18,6 +18,8 @@ class Calls:
     """The client's SPIFFE ID, as the server saw it."""
     server: Mapping[str, int]
     """The server's SPIFFE ID, as the client saw it."""
+    certificate: Mapping[str, int]
+    """The serial number of the server's certificate."""
     attempts: Mapping[str, int]
     ejected: tuple[str, ...]
     """Addresses that outlier detection has taken out, since the process began."""
@@ -36,6 +38,7 @@ class Calls:
             counted("version"),
             counted("caller"),
             counted("server"),
+            counted("certificate"),
             counted("attempts"),
             tuple(ejected),
             pid,
@@ -58,6 +61,7 @@ class Calls:
             counted("version"),
             counted("caller"),
             counted("server"),
+            counted("certificate"),
             counted("attempts"),
             tuple(cast("list[str]", message["ejected"])),
             cast("int", message["pid"]),

@@ -6,6 +6,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from meshsdk.cli.demo.calls import Calls
@@ -62,10 +63,27 @@ class Child:
         message: Mapping[str, object] = json.loads(line)
         return message
 
-    async def call(self, calls: int) -> Calls:
-        """Have a client make calls; what came of them."""
-        await self.send({"calls": calls})
+    async def call(
+        self,
+        url: str,
+        calls: int = 1,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Calls:
+        """Have it make calls; what came of them."""
+        await self.send({"calls": calls, "url": url, "method": method, "headers": dict(headers)})
         return Calls.from_json(await self.receive())
+
+    async def seen(self) -> Mapping[str, object]:
+        """What its mesh has told it: `denials` and the number of `identities`."""
+        await self.send({"seen": True})
+        return await self.receive()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.returncode is None
 
     async def kill(self) -> None:
         """End it as a crash would."""

@@ -12,11 +12,15 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 Message: TypeAlias = Mapping[str, object]
+_parent: list[int] = []
+"""The file that is the pipe, once it has been taken from standard output."""
 
 
 def receive_first() -> Message:
     """The parent's first message, which says what to be; blocks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends us
+    _parent.append(os.dup(sys.stdout.fileno()))
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the access log's, as mesh-config.yaml says
     line = sys.stdin.readline()
     if not line:
         os._exit(0)
@@ -37,4 +41,4 @@ def receive_rest(take: Callable[[Message], None]) -> None:
 
 def send(message: Message) -> None:
     """Tell the parent."""
-    print(json.dumps(message), flush=True)
+    os.write(_parent[0], json.dumps(message).encode() + b"\n")
