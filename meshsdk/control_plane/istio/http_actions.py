@@ -91,6 +91,8 @@ class Redirect:
     is_from_request_port: bool = False
     scheme: str = ""
     code: int = 0
+    prefix: str | None = None
+    """What stands instead of the prefix that matched; `uri` is the whole path."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,8 +88,6 @@ def _route(
         found["redirect"] = redirect_json(rule.redirect, asking.port)
     elif rule.direct_response is not None:
         found["direct_response"] = direct_response_json(rule.direct_response)
-    elif rule.is_broken:
-        found["direct_response"] = {"status": 500}
     else:
         action, beside = action_of(rule, cluster_of, hash_of, asking.default_retries)
         found["route"] = action

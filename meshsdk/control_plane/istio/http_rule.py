@@ -76,8 +76,6 @@ class HttpRule:
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None
     headers: HeaderOperations | None = None
-    is_broken: bool = False
-    """It refers to what does not exist: requests are answered with 500 (Gateway API)."""
 
 
 def parse_http_rule(reader: SpecReader, namespace: str) -> HttpRule:

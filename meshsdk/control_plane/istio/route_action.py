@@ -198,6 +198,8 @@ def share_json(share: Share) -> Json:
 def redirect_json(redirect: Redirect, port: int) -> Json:
     """A RedirectAction. Source: istiod, ApplyRedirect."""
     found: Json = {"path_redirect": redirect.uri}
+    if redirect.prefix is not None:
+        found = {"prefix_rewrite": redirect.prefix}
     if redirect.authority:
         found["host_redirect"] = redirect.authority
     if redirect.scheme:

@@ -30,8 +30,6 @@ class VirtualService:
     """Empty: as the mesh config says."""
     config: str = ""
     """The document as a resource's metadata names it."""
-    is_gateway_api: bool = False
-    """It was an HTTPRoute or GRPCRoute."""
 
     def is_visible_to(self, namespace: str, default: tuple[str, ...]) -> bool:
         """Whether workloads of a namespace see it."""
