@@ -56,6 +56,11 @@ TABLES: Final = (
         honoured("kind", "metadata_key", "default_value"),
     ),
     MessageTable(
+        "envoy.type.metadata.v3.MetadataKind",
+        honoured("request")
+        | {name: ignored("of the request alone") for name in ("route", "cluster", "host")},
+    ),
+    MessageTable(
         "envoy.config.trace.v3.Tracing.Http",
         {"name": _TELEMETRY, "typed_config": ignored("spans go where the SDK sends them")},
     ),

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.message import Request, Response
+from meshsdk.call.message import Response
 from meshsdk.filters.peer_metadata import DOWNSTREAM_PEER, UPSTREAM_PEER
 from meshsdk.flow.cluster_plan import ClusterPlan
 from meshsdk.resilience.deadline import is_grpc_request
 from meshsdk.resources.tls import UpstreamTls
-from meshsdk.telemetry.histogram import RequestMetrics
+from meshsdk.telemetry.histogram import RequestMetrics, RequestSeries
 from meshsdk.telemetry.seen_call import SeenCall
 from meshsdk.telemetry.workload import NOBODY, UNKNOWN, Workload, of_endpoint, of_metadata
 from meshsdk.wire.peer_metadata import decode
@@ -33,27 +33,31 @@ class IstioMetrics:
         host = context.host
         istio = None if host is None else host.endpoint.metadata.get("istio")
         workload = "" if istio is None else istio.get("workload", "")
-        code, flags, grpc = _answer(call)
+        answer = _answer(call)
         peer = context.filter_state.get(UPSTREAM_PEER) if context.filter_state else None
-        key = (context.cluster, workload, code, flags, grpc, peer)
-        self._record(
-            call, key, _Outbound(self._us, context, str(workload), code, flags, grpc, peer)
+        key = (context.cluster, workload, answer, peer)
+        series = self._metrics.find(key) or self._metrics.add(
+            key, _outbound_labels(self._us, context, str(workload), peer) | _response(*answer)
         )
+        self._count(call, series)
 
     def _inbound(self, call: SeenCall) -> None:
         context = call.context
-        code, flags, grpc = _answer(call)
+        answer = _answer(call)
         peer = context.filter_state.get(DOWNSTREAM_PEER) if context.filter_state else None
         certificate = context.connection.peer.certificate
-        # A certificate is the same object for all requests of a connection, and its text is long.
         names = None if certificate is None else certificate.uri_sans
-        key = (True, context.cluster, names, code, flags, grpc, peer)
-        self._record(call, key, _Inbound(self._us, call.request, context, code, flags, grpc, peer))
+        key = (None, context.cluster, names, answer, peer)
+        series = self._metrics.find(key) or self._metrics.add(
+            key, _inbound_labels(self._us, context, peer) | _response(*answer)
+        )
+        self._count(call, series)
 
-    def _record(self, call: SeenCall, key: object, labels: "_Outbound | _Inbound") -> None:
-        end = call.end
-        received, sent = (0, 0) if end is None else (end.bytes_received, end.bytes_sent)
-        self._metrics.record(key, labels, call.seconds * 1000, received, sent)
+    def _count(self, call: SeenCall, series: RequestSeries | None) -> None:
+        if series is not None:
+            end = call.end
+            received, sent = (0, 0) if end is None else (end.bytes_received, end.bytes_sent)
+            self._metrics.count(series, call.seconds * 1000, received, sent)
 
 
 def _answer(call: SeenCall) -> tuple[int, str, str | None]:
@@ -71,83 +75,36 @@ def _answer(call: SeenCall) -> tuple[int, str, str | None]:
     return outcome.status, flags, status or outcome.headers.get("grpc-status") or ""
 
 
-class _Outbound:
-    """Labels of a call that we make; asked for once for each kind of call."""
-
-    __slots__ = ("_code", "_context", "_flags", "_grpc", "_peer", "_us", "_workload")
-
-    def __init__(
-        self,
-        us: Workload,
-        context: CallContext,
-        workload: str,
-        code: int,
-        flags: str,
-        grpc: str | None,
-        peer: str | None,
-    ) -> None:
-        self._us = us
-        self._context = context
-        self._workload = workload
-        self._code = code
-        self._flags = flags
-        self._grpc = grpc
-        self._peer = peer
-
-    def __call__(self) -> dict[str, str]:
-        context = self._context
-        them = of_endpoint(self._workload) if self._workload else _peer(self._peer)
-        cluster = None if context.attempt is None else context.attempt.cluster
-        socket = None if context.host is None else context.host.socket
-        return {
-            "reporter": "source",
-            **self._us.labels("source", ""),
-            **them.labels("destination", _principal(socket)),
-            **_service(cluster, context),
-            **_response(self._code, self._flags, self._grpc),
-            "connection_security_policy": UNKNOWN,
-        }
+def _outbound_labels(
+    us: Workload, context: CallContext, workload: str, peer: str | None
+) -> dict[str, str]:
+    them = of_endpoint(workload) if workload else _peer(peer)
+    cluster = None if context.attempt is None else context.attempt.cluster
+    socket = None if context.host is None else context.host.socket
+    return {
+        "reporter": "source",
+        **us.labels("source", ""),
+        **them.labels("destination", _principal(socket)),
+        **_service(cluster, context),
+        "connection_security_policy": UNKNOWN,
+    }
 
 
-class _Inbound:
-    """Labels of a request that came in."""
-
-    __slots__ = ("_code", "_context", "_flags", "_grpc", "_peer", "_request", "_us")
-
-    def __init__(
-        self,
-        us: Workload,
-        request: Request,
-        context: CallContext,
-        code: int,
-        flags: str,
-        grpc: str | None,
-        peer: str | None,
-    ) -> None:
-        self._us = us
-        self._request = request
-        self._context = context
-        self._code = code
-        self._flags = flags
-        self._grpc = grpc
-        self._peer = peer
-
-    def __call__(self) -> dict[str, str]:
-        connection = self._context.connection
-        certificate = connection.peer.certificate
-        principal = next(iter(certificate.uri_sans), "") if certificate is not None else ""
-        ours = connection.local_uri_sans[0] if connection.local_uri_sans else ""
-        name = self._us.canonical_service or UNKNOWN
-        return {
-            "reporter": "destination",
-            **_peer(self._peer).labels("source", principal),
-            **self._us.labels("destination", ours),
-            "destination_service": name,
-            "destination_service_name": name,
-            "destination_service_namespace": self._us.namespace or UNKNOWN,
-            **_response(self._code, self._flags, self._grpc),
-            "connection_security_policy": "mutual_tls" if connection.is_mtls else "none",
-        }
+def _inbound_labels(us: Workload, context: CallContext, peer: str | None) -> dict[str, str]:
+    connection = context.connection
+    certificate = connection.peer.certificate
+    principal = next(iter(certificate.uri_sans), "") if certificate is not None else ""
+    ours = connection.local_uri_sans[0] if connection.local_uri_sans else ""
+    name = us.canonical_service or UNKNOWN
+    return {
+        "reporter": "destination",
+        **_peer(peer).labels("source", principal),
+        **us.labels("destination", ours),
+        "destination_service": name,
+        "destination_service_name": name,
+        "destination_service_namespace": us.namespace or UNKNOWN,
+        "connection_security_policy": "mutual_tls" if connection.is_mtls else "none",
+    }
 
 
 def _peer(text: str | None) -> Workload:

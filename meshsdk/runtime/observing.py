@@ -66,13 +66,14 @@ class Observing:
     def _spans(self, hcm: HttpConnectionManager, is_inbound: bool) -> "Spans | None":
         if "opentelemetry.trace" not in sys.modules:
             return None  # nobody installed an SDK; importing the API costs 40 ms
-        from meshsdk.telemetry.spans import SpanMaker, has_sdk
+        from meshsdk.telemetry.spans import SpanMaker, installed_tracer
 
-        if not has_sdk():
+        tracer = installed_tracer(__version__)
+        if tracer is None:
             return None
         tracing = hcm.tracing
         return SpanMaker(
-            __version__,
+            tracer,
             self._options.random,
             tracing.sampled,
             tracing.tags,

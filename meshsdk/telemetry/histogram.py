@@ -1,7 +1,7 @@
 """Request metrics: a count and three histograms that share their labels, as Istio's do."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from threading import Lock
 from typing import Final, TypeAlias
 
@@ -41,20 +41,23 @@ class RequestMetrics:
         self.lost = 0
         """Requests that were not counted, as somebody invents labels."""
 
-    def record(
-        self,
-        key: object,
-        labels: Callable[[], Labels],
-        milliseconds: float,
-        bytes_received: int,
-        bytes_sent: int,
+    def find(self, key: object) -> RequestSeries | None:
+        """The series of a key; None: `add` it."""
+        return self._series.get(key)
+
+    def add(self, key: object, labels: Labels) -> RequestSeries | None:
+        """A new series; None where there are too many, and the request is lost."""
+        made = RequestSeries(labels)
+        with self._lock:
+            if len(self._series) >= self._max_series:
+                self.lost += 1
+                return None
+            return self._series.setdefault(key, made)
+
+    def count(
+        self, series: RequestSeries, milliseconds: float, bytes_received: int, bytes_sent: int
     ) -> None:
-        """Count one request; `labels` is asked at the first request of a key."""
-        series = self._series.get(key)
-        if series is None:
-            series = self._new(key, labels)
-            if series is None:
-                return
+        """One request."""
         slow = bisect_left(BOUNDS, milliseconds)
         # Most bodies are empty or small: the first bucket, or found as fast.
         came = bisect_left(BOUNDS, bytes_received) if bytes_received else 0
@@ -68,14 +71,6 @@ class RequestMetrics:
             sums[0] += milliseconds
             sums[1] += bytes_received
             sums[2] += bytes_sent
-
-    def _new(self, key: object, labels: Callable[[], Labels]) -> RequestSeries | None:
-        made = RequestSeries(labels())
-        with self._lock:
-            if len(self._series) >= self._max_series:
-                self.lost += 1
-                return None
-            return self._series.setdefault(key, made)
 
     def series(self) -> Iterator[RequestSeries]:
         """Copies as of now."""

@@ -39,9 +39,11 @@ _B3_IDS: Final = re.compile(r"([0-9a-f]{32}|[0-9a-f]{16}) ([0-9a-f]{16})")
 Tag = Callable[[SeenCall], str | None]
 
 
-def has_sdk() -> bool:
-    """Whether the application has installed a tracer provider."""
-    return not isinstance(trace.get_tracer_provider(), ProxyTracerProvider | NoOpTracerProvider)
+def installed_tracer(version: str) -> Tracer | None:
+    """Of the tracer provider that the application has installed; None: it has none."""
+    if isinstance(trace.get_tracer_provider(), ProxyTracerProvider | NoOpTracerProvider):
+        return None
+    return trace.get_tracer("meshsdk", version)
 
 
 class SpanMaker:
@@ -49,7 +51,7 @@ class SpanMaker:
 
     def __init__(
         self,
-        version: str,
+        tracer: Tracer,
         random: Random,
         sampled: float | None = None,
         tags: tuple[tuple[str, Tag], ...] = (),
@@ -57,7 +59,7 @@ class SpanMaker:
         is_inbound: bool = False,
     ) -> None:
         """`sampled`: the share of traces that begin here; None: the SDK's sampler decides."""
-        self._tracer: Tracer = trace.get_tracer("meshsdk", version)
+        self._tracer = tracer
         self._random = random
         self._sampled = sampled
         self._tags = tags

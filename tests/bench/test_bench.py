@@ -2,7 +2,14 @@
 
 import pytest
 
-from tests.bench import bench_decisions, bench_httpx, bench_mesh, bench_rbac, bench_routes
+from tests.bench import (
+    bench_decisions,
+    bench_httpx,
+    bench_mesh,
+    bench_rbac,
+    bench_routes,
+    bench_telemetry,
+)
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(900)]
 
@@ -17,6 +24,10 @@ def test_routes() -> None:
 
 def test_authorization() -> None:
     bench_rbac.main()
+
+
+def test_telemetry() -> None:
+    bench_telemetry.main()
 
 
 def test_transport_alone() -> None:
