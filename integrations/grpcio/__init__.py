@@ -5,12 +5,26 @@ stub = ReviewsStub(channel)
 """
 
 from meshsdk.integrations.grpcio.aio_channel import AioMeshChannel
+from meshsdk.integrations.grpcio.aio_server import AioMeshServerInterceptor
 from meshsdk.integrations.grpcio.api import ChannelOptions
 from meshsdk.integrations.grpcio.channel import MeshChannel
+from meshsdk.integrations.grpcio.inbound import ServerMesh
 from meshsdk.integrations.grpcio.outbound import GrpcMesh
+from meshsdk.integrations.grpcio.ports import Server, open_port
+from meshsdk.integrations.grpcio.server import MeshServerInterceptor
 from meshsdk.mesh import process_mesh
 
-__all__ = ["AioMeshChannel", "MeshChannel", "aio_channel", "channel"]
+__all__ = [
+    "AioMeshChannel",
+    "AioMeshServerInterceptor",
+    "MeshChannel",
+    "MeshServerInterceptor",
+    "add_mesh_port",
+    "aio_channel",
+    "aio_server_interceptor",
+    "channel",
+    "server_interceptor",
+]
 
 
 def channel(
@@ -37,3 +51,29 @@ def aio_channel(
 ) -> AioMeshChannel:
     """`channel` for stubs that are awaited. For the event loop that runs its first call."""
     return AioMeshChannel(target, mesh or process_mesh(), options=options, compression=compression)
+
+
+def server_interceptor(mesh: ServerMesh | None = None) -> MeshServerInterceptor:
+    """Policy for `grpc.server(..., interceptors=[server_interceptor(mesh), ...])`; the first of them.
+
+    It judges each call before its message is read, refuses calls of ports that `add_mesh_port` did
+    not make, and tells the application who calls (`meshsdk.current_peer()`).
+    """
+    return MeshServerInterceptor(mesh or process_mesh())
+
+
+def aio_server_interceptor(mesh: ServerMesh | None = None) -> AioMeshServerInterceptor:
+    """`server_interceptor` for `grpc.aio.server`."""
+    return AioMeshServerInterceptor(mesh or process_mesh())
+
+
+def add_mesh_port(
+    server: Server, address: str, mesh: ServerMesh | None = None, *, ready_timeout: float = 15.0
+) -> int:
+    """The port of `server`, sync or asyncio, on which the mesh accepts: mTLS, or also plaintext,
+    as its policy says. In the place of `server.add_secure_port`; the number of the port.
+
+    Blocks until the mesh is ready, `ready_timeout` seconds at most: NotReadyError then. UsageError
+    where the server has no interceptor of the mesh, and on an event loop whose mesh is not ready.
+    """
+    return open_port(server, address, mesh or process_mesh(), ready_timeout=ready_timeout).port

@@ -12,6 +12,8 @@ from meshsdk.call.effects import (
     Dial,
     Dialed,
     Effect,
+    Fetch,
+    GrpcFetch,
     Mirror,
     ReadBody,
     Reply,
@@ -150,6 +152,8 @@ class AioCall(AioCallBase):  # type: ignore[misc, valid-type]  # a variable, to 
                 return call.request_read(limit, self._parts.serialized(call.method, self._request))
             case WaitForConfig():
                 return await self._wait(effect)
+            case Fetch() | GrpcFetch():
+                return await call.settings.mesh.fetcher.afetch(effect)
             case _:
                 return call.refuse(effect)
 

@@ -24,6 +24,9 @@ AioUnaryStreamBase: type[object] = grpc.aio.UnaryStreamMultiCallable
 AioStreamUnaryBase: type[object] = grpc.aio.StreamUnaryMultiCallable
 AioStreamStreamBase: type[object] = grpc.aio.StreamStreamMultiCallable
 AioCallBase: type[object] = grpc.aio.Call
+ServerInterceptorBase: type[object] = grpc.ServerInterceptor
+AioServerInterceptorBase: type[object] = grpc.aio.ServerInterceptor
+RpcHandler: TypeAlias = "grpc.RpcMethodHandler[object, object]"
 EOF: object = vars(grpc.aio)["EOF"]
 """What `read` gives at the end of a stream."""
 Kind: TypeAlias = Literal["unary_unary", "unary_stream", "stream_unary", "stream_stream"]

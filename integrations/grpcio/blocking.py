@@ -9,6 +9,8 @@ from meshsdk.call.effects import (
     Dial,
     Dialed,
     Effect,
+    Fetch,
+    GrpcFetch,
     Mirror,
     ReadBody,
     Reply,
@@ -159,6 +161,8 @@ class BlockingCall:
                 changed = mesh.publisher.wait(call.seen, timeout)
                 call.seen = mesh.publisher.plan
                 return changed
+            case Fetch() | GrpcFetch():
+                return call.settings.mesh.fetcher.fetch(effect)
             case _:
                 return call.refuse(effect)
 

@@ -147,9 +147,9 @@ class MeshChannel(grpc.Channel):
     def close(self) -> None:
         """As grpc.Channel: calls that run are cancelled."""
         self.is_closed = True
-        self._parts.endpoints.close()
         for call in list(self._running):
-            call.cancel()
+            call.shut()
+        self._parts.endpoints.close()
         self._connectivity.close()
 
     def __enter__(self) -> "MeshChannel":

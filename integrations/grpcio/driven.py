@@ -17,15 +17,18 @@ from meshsdk.call.effects import (
     Dial,
     Dialed,
     Effect,
+    Fetch,
+    GrpcFetch,
     Mirror,
     ReadBody,
     Reply,
     Send,
+    SideCall,
     Sleep,
     WaitForConfig,
 )
 from meshsdk.call.message import Outcome, Reset, Response
-from meshsdk.errors import MeshError
+from meshsdk.errors import MeshError, UsageError
 from meshsdk.flow.cluster_plan import ClusterPlan
 from meshsdk.integrations.grpcio.api import CallBase, Ended, Metadata
 from meshsdk.integrations.grpcio.blocking import hedging_not_built
@@ -38,6 +41,7 @@ from meshsdk.runtime.timers import Timer
 
 _LOG = logging.getLogger("meshsdk.integrations.grpcio")
 _CANCELLED: Final = "Locally cancelled by application!"
+_SHUT: Final = "Channel closed!"
 _PATIENCE: Final = 0.05
 _MOST_PATIENCE: Final = 1.0
 
@@ -143,8 +147,23 @@ class DrivenCall(CallBase):  # type: ignore[misc, valid-type]  # a variable, to 
             case WaitForConfig():
                 self._wait(effect)
                 return True, None
+            case Fetch() | GrpcFetch():
+                self._fetch(effect)
+                return True, None
             case _:
                 return False, call.refuse(effect)
+
+    def _fetch(self, effect: SideCall) -> None:
+        """A side call, on a thread of its own."""
+
+        def fetch() -> None:
+            reply = self._outbound.settings.mesh.fetcher.fetch(effect)
+            with self._entered():
+                if not self._is_over:
+                    self._resume(reply)
+
+        if not self._parts.background.run(fetch):
+            raise UsageError("too many side calls at once")
 
     def _woken(self) -> None:
         with self._entered():
@@ -274,6 +293,14 @@ class DrivenCall(CallBase):  # type: ignore[misc, valid-type]  # a variable, to 
             self._outbound.drop()
             self._fail(MeshRpcError(grpc.StatusCode.CANCELLED, _CANCELLED))
         return True
+
+    def shut(self) -> None:
+        """The channel closes: as grpcio's own calls end then."""
+        with self._entered():
+            if not self._is_over:
+                self._cancel_attempt()
+                self._outbound.drop()
+                self._fail(MeshRpcError(grpc.StatusCode.CANCELLED, _SHUT))
 
     def _cancel_attempt(self) -> None:
         raise NotImplementedError

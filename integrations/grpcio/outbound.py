@@ -7,12 +7,12 @@ from typing import Final, Protocol
 import grpc
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import Attempt, BodyRead, Effect, Fetch, Flow, Mirror, Reply, Send
+from meshsdk.call.effects import Attempt, BodyRead, Effect, Flow, Mirror, Reply, Send
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import BodyEnd, Outcome, Request, Reset, ResetReason, Response
 from meshsdk.clock import Clock
 from meshsdk.errors import MeshError, UsageError
-from meshsdk.flow.drive import complete, unfetched
+from meshsdk.flow.drive import Fetcher, complete
 from meshsdk.flow.select import Target
 from meshsdk.integrations.grpcio.api import (
     Deserializer,
@@ -49,6 +49,8 @@ class GrpcMesh(Protocol):
     def publisher(self) -> Publisher: ...
     @property
     def feed(self) -> Feed: ...
+    @property
+    def fetcher(self) -> Fetcher: ...
     @property
     def endpoint_transports(self) -> EndpointTransports: ...
 
@@ -247,8 +249,6 @@ class Outbound:
     def refuse(self, effect: Effect) -> Reply:
         """The reply to an effect that is not built for gRPC calls."""
         match effect:
-            case Fetch():
-                return unfetched(effect)
             case Mirror():
                 return None
             case _:

@@ -1,14 +1,18 @@
 """What all calls of one blocking channel share."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Final, cast
 
 from meshsdk.call.effects import Mirror
 from meshsdk.integrations.grpcio.api import Ended, Metadata, UnaryCallable
 from meshsdk.integrations.grpcio.endpoints import Endpoints
 from meshsdk.integrations.grpcio.nouns import metadata_of
 from meshsdk.integrations.grpcio.outbound import Method, Settings
+from meshsdk.runtime.background import Background
 from meshsdk.runtime.timers import Timers
+
+_SIDE_CALLS: Final = 256
+"""Of futures and streams that wait, at once."""
 
 
 class SentCall:
@@ -34,6 +38,7 @@ class ChannelParts:
         self.settings = settings
         self.endpoints = endpoints
         self.timers = timers
+        self.background = Background(_SIDE_CALLS)
 
     def soon(self, what: Callable[[], None]) -> Callable[[], None]:
         """What does that on a thread of ours, whoever calls it."""

@@ -3,10 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from meshsdk.call.headers import EMPTY, Headers
 from meshsdk.call.value import value
+
+UNKNOWN_AUTHORITY: Final = "authority.unknown.invalid"
+"""In `Request.authority` where a server library does not show it. To policies it is unknown: it fits
+no condition that allows, and every condition that denies."""
 
 Protocol: TypeAlias = Literal["http1", "h2"]
 

@@ -118,7 +118,10 @@ def compile_rules(action: ActionName, policies: Iterable[Policy], names: Names) 
     return RuleEngine(
         action,
         ordered,
-        tuple(compile_node(simplify(And((p.permission, p.principal)))) for p in ordered),
+        tuple(
+            compile_node(simplify(And((p.permission, p.principal))), unknown=action == "DENY")
+            for p in ordered
+        ),
         tuple(names.ruling(allows, p.name, True if logs else None) for p in ordered),
         names.ruling(action != "ALLOW", "", False if logs else None),
         build_index(ordered),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from meshsdk.call.message import Request
+from meshsdk.call.message import UNKNOWN_AUTHORITY, Request
 from meshsdk.config.fields import MessageTable, check, honoured
 from meshsdk.config.reader import Reader
 from meshsdk.errors import UnknownExtensionError
@@ -26,6 +26,10 @@ Context: TypeAlias = tuple[Request, Facts]
 _Input: TypeAlias = Callable[[Context], str | None]
 
 
+class _UnknownError(Exception):
+    """The tree asks for what nobody knows."""
+
+
 @dataclass(frozen=True, slots=True)
 class MatcherEngine:
     """The ruling that the tree leads to; none is a denial."""
@@ -34,7 +38,10 @@ class MatcherEngine:
     on_none: Ruling
 
     def decide(self, request: Request, facts: Facts) -> Ruling:
-        return self.matcher.find((request, facts)) or self.on_none
+        try:
+            return self.matcher.find((request, facts)) or self.on_none
+        except _UnknownError:
+            return self.on_none
 
 
 def parse_matcher(reader: Reader, names: Names) -> MatcherEngine:
@@ -76,6 +83,8 @@ def _header(reader: Reader) -> _Input:
     name = lower(octets(reader.required_string("header_name")))
 
     def read(context: Context) -> str | None:
+        if name in (":authority", "host") and context[0].authority == UNKNOWN_AUTHORITY:
+            raise _UnknownError
         values = context[0].field(name)
         # Here, unlike in header matchers, Envoy joins the lines (corpus: matcher-header-multi).
         return ",".join(values) if values else None

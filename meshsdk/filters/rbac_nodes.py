@@ -10,7 +10,7 @@ from typing import Final, Literal, Protocol, TypeAlias
 
 from meshsdk.call.address import Address
 from meshsdk.call.connection import Connection
-from meshsdk.call.message import Request
+from meshsdk.call.message import UNKNOWN_AUTHORITY, Request
 
 
 class Facts(Protocol):
@@ -142,19 +142,28 @@ def _flat(items: "tuple[Node, ...]", kind: type[And] | type[Or]) -> "tuple[Node,
     return tuple(flat)
 
 
-def compile_node(node: Node) -> Test:
-    """One function for a simplified tree."""
+def compile_node(node: Node, *, unknown: bool = False) -> Test:
+    """One function for a simplified tree. `unknown`: what a condition on an authority that nobody
+    knows comes out as; for a policy that denies, True."""
     match node:
+        case Leaf(seen=Seen(kind="host")):
+            return _known_host(node.test, unknown)
         case Leaf():
             return node.test
         case Always():
             return _always
         case Not(item):
-            return _not(compile_node(item))
+            return _not(compile_node(item, unknown=not unknown))
         case And(items):
-            return _all(tuple(compile_node(item) for item in items))
+            return _all(tuple(compile_node(item, unknown=unknown) for item in items))
         case Or(items):
-            return _any(tuple(compile_node(item) for item in items))
+            return _any(tuple(compile_node(item, unknown=unknown) for item in items))
+
+
+def _known_host(test: Test, unknown: bool) -> Test:
+    return lambda request, facts: (
+        unknown if request.authority == UNKNOWN_AUTHORITY else test(request, facts)
+    )
 
 
 def _always(_request: Request, _facts: Facts) -> bool:

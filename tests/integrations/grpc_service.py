@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+GRPC: Any = grpc  # its stubs know too little
 UU, US, SU, SS = "/test.Echo/UU", "/test.Echo/US", "/test.Echo/SU", "/test.Echo/SS"
 
 
@@ -90,15 +91,15 @@ class Service:
             yield self.act(word, context)
 
 
-def handlers(service: Service) -> grpc.GenericRpcHandler:
+def handlers(service: Service) -> Any:
     """Of all four methods; messages are bytes."""
-    return grpc.method_handlers_generic_handler(
+    return GRPC.method_handlers_generic_handler(
         "test.Echo",
         {
-            "UU": grpc.unary_unary_rpc_method_handler(service.uu),
-            "US": grpc.unary_stream_rpc_method_handler(service.us),
-            "SU": grpc.stream_unary_rpc_method_handler(service.su),
-            "SS": grpc.stream_stream_rpc_method_handler(service.ss),
+            "UU": GRPC.unary_unary_rpc_method_handler(service.uu),
+            "US": GRPC.unary_stream_rpc_method_handler(service.us),
+            "SU": GRPC.stream_unary_rpc_method_handler(service.su),
+            "SS": GRPC.stream_stream_rpc_method_handler(service.ss),
         },
     )
 
@@ -106,7 +107,7 @@ def handlers(service: Service) -> grpc.GenericRpcHandler:
 @contextmanager
 def serving(service: Service, port: int = 0, **options: Any) -> Generator[int]:
     """A plain server of grpcio; gives its port."""
-    server = grpc.server(ThreadPoolExecutor(32), **options)
+    server = GRPC.server(ThreadPoolExecutor(32), **options)
     server.add_generic_rpc_handlers((handlers(service),))
     found = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()

@@ -111,7 +111,8 @@ def test_a_failed_attempt_is_made_again(call: Call) -> None:
     assert service.calls == 3
 
 
-@ALL
+# Not where the application writes: grpc.aio loses the status when a write finds the stream ended.
+@pytest.mark.parametrize("call", [uu, us, us_read, su, ss])
 def test_what_the_last_attempt_says_is_what_the_application_gets(call: Call) -> None:
     service = Service(fail=9)
 
