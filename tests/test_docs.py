@@ -72,17 +72,14 @@ def test_the_pod_of_the_documentation_has_what_connect_reads() -> None:
     found = from_istio_environment(environment)
 
     assert found is not None
-    assert found.files is not None
-    (server,) = found.servers
-    credentials = server.credentials
-    read = [*vars_of(found.files), credentials.token_file, credentials.root_file]
+    assert found.files is None
+    assert found.ca is not None
+    every = [*found.servers, found.ca]
+    read = [
+        path for each in every for path in (each.credentials.token_file, each.credentials.root_file)
+    ]
     assert {str(Path(path).parent) for path in read} == set(mounts)
     assert found.node.metadata["LABELS"] == {"app": "reviews", "version": "v1"}
-
-
-def vars_of(files: object) -> list[str]:
-    names = ("certificate_file", "key_file", "root_file")
-    return [str(getattr(files, name)) for name in names]
 
 
 def test_the_check_of_the_documentation_runs(

@@ -368,6 +368,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(tmp_path: Path) -> None:
         f"meshsdk/{path.relative_to(ROOT)}" for path in (ROOT / "integrations").rglob("*.py")
     }
     beside = {"meshsdk/__init__.pyi", "meshsdk/py.typed", "meshsdk/wire/descriptors.binpb.z"}
+    beside |= {str(path.relative_to(ROOT)) for path in (PACKAGE / "cli/demo").rglob("*.yaml")}
     assert names == sources | beside
     assert {Path(name).name for name in licences} == {"LICENSE", "NOTICE"}
     assert wheel.stat().st_size < 1_000_000

@@ -13,6 +13,7 @@ USER_AGENT = "meshsdk-python"
 ISTIO_VERSION = "1.29.6"
 """The newest istiod whose feed was recorded; what `ISTIO_VERSION` of our node says."""
 _TOKEN = "/var/run/secrets/tokens/istio-token"  # noqa: S105 - a path (FEED.md 2.4)
+_TOKEN_VARIABLE = "MESHSDK_TOKEN_FILE"  # noqa: S105 - a name
 _ROOT = "/var/run/secrets/istio/root-cert.pem"
 _WORKLOAD_FILES = "/var/run/secrets/workload-spiffe-credentials"
 
@@ -197,15 +198,16 @@ def from_istio_environment(env: Mapping[str, str]) -> Bootstrap | None:
     target = address if isinstance(address, str) else "istiod.istio-system.svc:15012"
     metadata = _istio_metadata(env)
     cluster_id = str(metadata.get("CLUSTER_ID", "Kubernetes"))
+    token = env.get(_TOKEN_VARIABLE, _TOKEN)
     xds = Credentials(
         root_file=env.get("XDS_ROOT_CA", _ROOT),
-        token_file=_TOKEN,
+        token_file=token,
         server_name=env.get("ISTIOD_SAN", ""),
         metadata=(("clusterid", cluster_id),),
     )
     ca = Credentials(
         root_file=env.get("CA_ROOT_CA", _ROOT),
-        token_file=_TOKEN,
+        token_file=token,
         server_name=env.get("ISTIOD_SAN", ""),
         metadata=(("clusterid", cluster_id),),
     )
