@@ -126,14 +126,35 @@ def _emit_time(argument: str | None, path: str) -> Command:
     return lambda values: time_text(values.context.clock.time(), form)
 
 
-def _code(values: Values) -> str:
-    """0 where the caller went away before there was an answer."""
-    if values.response is None:
-        return "0"
-    local = values.context.local_status
-    return str(values.response.status if local is None else local)
+def response_code(values: Values) -> int:
+    """As it went out: 200 of gRPC's local replies too. 0 where the caller went away before, or a
+    filter made the response itself (Envoy notes no code then)."""
+    if values.response is None or values.context.local_status == 0:
+        return 0
+    return values.response.status
 
 
+def _details(values: Values) -> str | None:
+    """Without what our own transport says of a connection that was closed: Envoy's has no word."""
+    found = _DETAILS(values)
+    if found is None:
+        return None
+    before, closed, _ = found.partition(_CLOSED)
+    return f"{before}{closed[:-1]}}}" if closed else found
+
+
+def _attempts(call: SeenCall) -> int:
+    """A call for which there was no host counts as one."""
+    return call.context.attempts or int("UH" in call.context.flags)
+
+
+def _cluster(call: SeenCall) -> str | None:
+    """A cluster that does not exist has no name."""
+    return None if "NC" in call.context.flags else call.context.cluster
+
+
+_DETAILS: Final = COMMANDS["RESPONSE_CODE_DETAILS"](None, "")
+_CLOSED: Final = "{connection_termination|"
 LOG_COMMANDS: Final[Mapping[str, Build]] = {
     "RESP": _resp,
     "TRAILER": _trailer,
@@ -141,7 +162,11 @@ LOG_COMMANDS: Final[Mapping[str, Build]] = {
     "GRPC_STATUS_NUMBER": lambda argument, path: _grpc_status("NUMBER", path),
     "REQ_WITHOUT_QUERY": _req_without_query,
     "DURATION": _of_call(lambda call: _milliseconds(call.seconds)),
-    "RESPONSE_CODE": lambda argument, path: _code,
+    "RESPONSE_CODE": lambda argument, path: lambda values: str(response_code(values)),
+    "RESPONSE_CODE_DETAILS": lambda argument, path: _details,
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _of_call(_attempts),
+    "UPSTREAM_CLUSTER": _of_call(_cluster),
+    "UPSTREAM_CLUSTER_RAW": _of_call(_cluster),
     "RESPONSE_DURATION": _of_call(
         lambda call: (
             _milliseconds(call.answered_at - call.context.start) if call.answered_at else None
@@ -156,7 +181,7 @@ LOG_COMMANDS: Final[Mapping[str, Build]] = {
     ),
     "BYTES_RECEIVED": _of_call(lambda call: 0 if call.end is None else call.end.bytes_received),
     "BYTES_SENT": _of_call(lambda call: 0 if call.end is None else call.end.bytes_sent),
-    "UPSTREAM_TRANSPORT_FAILURE_REASON": _of_call(lambda call: call.failure),
+    "UPSTREAM_TRANSPORT_FAILURE_REASON": _of_call(lambda call: call.failure.replace(" ", "_")),
     # Envoy sets them for connections that end by a policy of their own; ours answer requests.
     "CONNECTION_TERMINATION_DETAILS": _of_call(lambda call: None),
     # In Istio's default format. Connections are the adapter's, which does not tell.

@@ -17,6 +17,7 @@ from meshsdk.matching.headers import parse_header_matcher
 from meshsdk.matching.metadata import parse_metadata_matcher
 from meshsdk.resources.format_commands import Values
 from meshsdk.resources.grpc_status import STATUSES, grpc_status
+from meshsdk.resources.log_commands import response_code
 
 LogFilter: TypeAlias = Callable[[Values], bool]
 
@@ -76,14 +77,7 @@ def parse_log_filter(reader: Reader, extensions: Extensions) -> LogFilter:
 
 def _status_code(reader: Reader, extensions: Extensions) -> LogFilter:
     compare = _comparison(reader.required_message("comparison"), extensions)
-    return lambda values: compare(_code(values))
-
-
-def _code(values: Values) -> int:
-    local = values.context.local_status
-    if values.response is None:
-        return 0
-    return values.response.status if local is None else local
+    return lambda values: compare(response_code(values))
 
 
 def _duration(reader: Reader, extensions: Extensions) -> LogFilter:

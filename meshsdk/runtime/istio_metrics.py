@@ -66,13 +66,12 @@ def _answer(call: SeenCall) -> tuple[int, str, str | None]:
     flags = ",".join(context.flags) if context.flags else "-"
     if not isinstance(outcome, Response):
         return 0, flags, None
-    local = context.local_status
-    code = outcome.status if local is None else local
+    code = 0 if context.local_status == 0 else outcome.status
     if not is_grpc_request(call.request):
         return code, flags, None
     trailers = None if call.end is None else call.end.trailers
     status = None if trailers is None else trailers.get("grpc-status")
-    return outcome.status, flags, status or outcome.headers.get("grpc-status") or ""
+    return code, flags, status or outcome.headers.get("grpc-status") or ""
 
 
 def _outbound_labels(

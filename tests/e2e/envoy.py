@@ -30,9 +30,16 @@ def envoy_binary() -> str:
 @contextmanager
 def envoy(node_id: str, ads_port: int, directory: Path) -> Generator[None]:
     """A sidecar that listens, until the end of `with`."""
+    with envoy_of(_bootstrap(node_id, ads_port), directory):
+        yield
+
+
+@contextmanager
+def envoy_of(bootstrap_json: Json, directory: Path) -> Generator[None]:
+    """An Envoy with a bootstrap of its own, `admin` included."""
     directory.mkdir(parents=True, exist_ok=True)
     bootstrap, log, admin = (directory / name for name in ("envoy.json", "log", "admin"))
-    bootstrap.write_text(json.dumps(_bootstrap(node_id, ads_port)))
+    bootstrap.write_text(json.dumps(bootstrap_json))
     command = [envoy_binary(), "-c", str(bootstrap), "--admin-address-path", str(admin)]
     options = ["--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
     with log.open("wb") as errors:

@@ -226,7 +226,7 @@ def test_a_connection_that_failed_has_its_reason_in_the_log(tmp_path: Path) -> N
 
     seen.call(Reset(ResetReason.CONNECT_FAILURE, "Connection refused", request_sent=False))
 
-    assert written(seen, path) == "UF 503 Connection refused"
+    assert written(seen, path) == "UF 503 Connection_refused"
 
 
 @pytest.mark.parametrize(
