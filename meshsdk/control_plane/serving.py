@@ -90,6 +90,7 @@ class ControlPlane:
         self._is_stale = False
         self._watcher: threading.Thread | None = None
         self._interned: dict[tuple[str, str], list[Mapping[str, object]]] = {}
+        self._compared: dict[int, tuple[Mapping[str, object], Mapping[str, object]]] = {}
         issuers = (*options.issuers, *(() if own_issuer is None else (own_issuer,)))
         self._authenticator = Authenticator(options.trust_domain, lambda: issuers, options.clock)
         self._envoys = None if signing is None else VanillaNodes(signing, options.certificate_ttl)
@@ -198,13 +199,20 @@ class ControlPlane:
 
     def _same(self, url: str, name: str, data: Mapping[str, object]) -> Mapping[str, object]:
         """The object of before where nothing has changed, which the server has encoded."""
+        compared = self._compared.get(id(data))
+        if compared is not None and compared[0] is data:
+            return compared[1]
         known = self._interned.setdefault((url, name), [])
-        for each in known:
-            if each == data:
-                return each
-        known.insert(0, data)
-        del known[_VARIANTS:]
-        return data
+        same = next((each for each in known if each is data or each == data), None)
+        if same is None:
+            known.insert(0, data)
+            del known[_VARIANTS:]
+            same = data
+        # Nodes share most of what is translated: each is compared once, not once a node.
+        if len(self._compared) > _MANY:
+            self._compared.clear()
+        self._compared[id(data)] = data, same
+        return same
 
     # -- the directory ----------------------------------------------------------------------
 
@@ -242,6 +250,7 @@ class ControlPlane:
         elif not self._is_stale:
             return
         self._is_stale = False
+        self._compared.clear()
         if len(self._interned) > _MANY:
             self._interned.clear()  # names of long ago
         self.ads.refresh()

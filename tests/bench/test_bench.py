@@ -3,6 +3,7 @@
 import pytest
 
 from tests.bench import (
+    bench_control_plane,
     bench_decisions,
     bench_httpx,
     bench_mesh,
@@ -28,6 +29,10 @@ def test_authorization() -> None:
 
 def test_telemetry() -> None:
     bench_telemetry.main()
+
+
+def test_control_plane() -> None:
+    bench_control_plane.main(1000, 50)
 
 
 def test_transport_alone() -> None:

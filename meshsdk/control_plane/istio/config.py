@@ -52,6 +52,11 @@ class Config:
         return self.loaded.mesh_config
 
     @cached_property
+    def views(self) -> dict[str, object]:
+        """What `translate` has worked out for nodes that see the mesh alike."""
+        return {}
+
+    @cached_property
     def virtual_services(self) -> tuple[VirtualService, ...]:
         """Those with hosts, their delegates inside, oldest first; then those of the Gateway API."""
         default = self.mesh.default_virtual_service_export_to
@@ -124,6 +129,15 @@ class Scope:
     """Where unknown hosts go instead of past the mesh."""
     gateway_rules: tuple[VirtualService, ...] = ()
     """Of a gateway: what is visible to it, whatever gateways it is for."""
+
+    @cached_property
+    def aliases(self) -> dict[str, list[str]]:
+        """Services of Kubernetes that stand for another host, by that host."""
+        found: dict[str, list[str]] = {}
+        for service in self.services:
+            if service.external_name:
+                found.setdefault(service.external_name, []).append(service.hostname)
+        return found
 
     @cached_property
     def by_host(self) -> dict[str, Service]:

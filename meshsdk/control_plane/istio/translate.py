@@ -1,5 +1,7 @@
 """Documents to the resources of one node: what istiod would send it."""
 
+import ipaddress
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
@@ -13,8 +15,10 @@ from meshsdk.control_plane.istio.outbound import outbound_listeners, outbound_ro
 from meshsdk.control_plane.istio.proxies import Proxy
 from meshsdk.control_plane.istio.router import gateway_listeners, gateway_routes
 from meshsdk.control_plane.istio.scope import scope_of
+from meshsdk.control_plane.istio.services import is_ip
 from meshsdk.control_plane.shapes.tls import Json
 
+_OF_ONE_POD: Final = ("NAME", "INSTANCE_IPS")
 _NOT_OF_ROUTERS: Final = ("PassthroughCluster", "InboundPassthroughCluster")
 
 
@@ -52,8 +56,9 @@ def translate(
     name. Of a name that means nothing istiod sends an empty resource, so that nobody waits.
     """
     proxy = config.registry.known(node)
-    scope = scope_of(config, proxy)
-    clusters, listeners = outbound_clusters(config, proxy, scope), dict[str, Json]()
+    view = _view(config, proxy)
+    scope = view.scope
+    clusters, listeners = dict(view.clusters), dict[str, Json]()
     if proxy.type == "router":
         clusters = {name: each for name, each in clusters.items() if name not in _NOT_OF_ROUTERS}
         listeners = gateway_listeners(config, proxy, scope)
@@ -64,13 +69,61 @@ def translate(
     routes_of = gateway_routes if proxy.type == "router" else outbound_routes
     asked: dict[str, Json] = {name: {"cluster_name": name} for name in assignments}
     names = sorted({*route_names(listeners.values()), *routes})
+    missing = [name for name in names if name not in view.routes]
+    view.routes.update(routes_of(config, proxy, scope, missing))
     return NodeState(
         dict(sorted(clusters.items())),
-        {**asked, **load_assignments(config, proxy, scope)},
+        {**asked, **view.assignments},
         dict(sorted(listeners.items())),
-        routes_of(config, proxy, scope, names),
-        {"": name_table(config, proxy, scope)},
+        {name: view.routes[name] for name in names if name in view.routes},
+        {"": view.names},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What nodes have in common that see the mesh alike: all but their own listeners."""
+
+    scope: Scope
+    clusters: Mapping[str, Json]
+    assignments: Mapping[str, Json]
+    names: Json
+    routes: dict[str, Json] = field(default_factory=dict[str, Json])
+    """Those that some of them have asked for."""
+
+
+def _view(config: Config, proxy: Proxy) -> View:
+    """Worked out once for one configuration, however many pods a workload has."""
+    key = _sight(proxy)
+    found = config.views.get(key)
+    if isinstance(found, View):
+        return found
+    scope = scope_of(config, proxy)
+    made = View(
+        scope,
+        outbound_clusters(config, proxy, scope),
+        load_assignments(config, proxy, scope),
+        name_table(config, proxy, scope),
+    )
+    config.views[key] = made
+    return made
+
+
+def _sight(proxy: Proxy) -> str:
+    """All that a node says and the registry knows of it, but for what is one pod's alone."""
+    versions = sorted({ipaddress.ip_address(a).version for a in proxy.addresses if is_ip(a)})
+    metadata = {key: value for key, value in proxy.metadata.items() if key not in _OF_ONE_POD}
+    facts = (
+        proxy.type,
+        versions,
+        proxy.namespace,
+        proxy.dns_domain,
+        metadata,
+        dict(proxy.labels),
+        proxy.locality,
+        proxy.cluster_id,
+    )
+    return json.dumps(facts, sort_keys=True, default=str)
 
 
 def load_assignments(config: Config, proxy: Proxy, scope: Scope) -> dict[str, Json]:
