@@ -243,6 +243,7 @@ def rules_of(
             retries=retries,
             mirrors=filters.mirrors,
             headers=filters.headers,
+            is_gateway_api=True,
         )
 
 

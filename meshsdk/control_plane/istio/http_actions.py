@@ -236,7 +236,7 @@ def parse_cors(reader: SpecReader) -> Cors:
     exact = tuple(StringMatch("exact", origin) for origin in reader.strings("allowOrigin"))
     forwards = {"UNSPECIFIED": True, "FORWARD": True, "IGNORE": False}
     cors = Cors(
-        exact + reader.each("allowOrigins", FIELDS, parse_string_match),
+        reader.each("allowOrigins", FIELDS, parse_string_match) or exact,
         reader.strings("allowMethods"),
         reader.strings("allowHeaders"),
         reader.strings("exposeHeaders"),

@@ -140,4 +140,4 @@ def parse_share(reader: SpecReader, name: str) -> Share | None:
     value = found.number("value")
     if not 0 <= value <= 100:
         raise found.error_at("value", f"expected 0 to 100, found {value:g}")
-    return Share(int(value * 10000 + 1e-6))
+    return Share(int(value * 10000))  # cut off, as istiod does

@@ -33,6 +33,8 @@ class Asking:
     namespace: str
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     gateway: str = MESH
+    is_tls: bool = False
+    """The gateway opened TLS."""
     default_retries: Retries | None = None
     """The mesh config's `defaultHttpRetryPolicy`."""
 
@@ -85,7 +87,7 @@ def _route(
         found["stat_prefix"] = match.stat_prefix
     headers = header_fields(rule.headers)
     if rule.redirect is not None:
-        found["redirect"] = redirect_json(rule.redirect, asking.port)
+        found["redirect"] = redirect_json(rule.redirect, asking.port, is_tls=asking.is_tls)
     elif rule.direct_response is not None:
         found["direct_response"] = direct_response_json(rule.direct_response)
     else:

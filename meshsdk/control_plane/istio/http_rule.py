@@ -76,6 +76,8 @@ class HttpRule:
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None
     headers: HeaderOperations | None = None
+    is_gateway_api: bool = False
+    """A destination that does not exist is answered with 500, not 503."""
 
 
 def parse_http_rule(reader: SpecReader, namespace: str) -> HttpRule:

@@ -34,11 +34,10 @@ class L4Match:
 
     def is_for(self, gateway: str, labels: Mapping[str, str], namespace: str, port: int) -> bool:
         """Who asks, and which port was dialled. Source: istiod, matchTCP."""
-        if self.gateways:
-            return gateway in self.gateways and self.port in (0, port)
+        is_bound = not self.gateways or gateway in self.gateways
         is_labelled = all(labels.get(key) == value for key, value in self.source_labels.items())
         is_near = self.source_namespace in ("", namespace)
-        return is_labelled and is_near and self.port in (0, port)
+        return is_bound and is_labelled and is_near and self.port in (0, port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def _match(reader: SpecReader, namespace: str) -> L4Match:
         reader.string_map("sourceLabels"),
         reader.string("sourceNamespace"),
         tuple(gateway_name(name, namespace) for name in reader.strings("gateways")),
-        reader.strings("sniHosts") if "sniHosts" in reader.value else (),
+        reader.strings("sniHosts"),
     )
 
 

@@ -2,12 +2,12 @@
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from meshsdk.control_plane.istio.config import Config, Scope
 from meshsdk.control_plane.istio.egress import Egress
-from meshsdk.control_plane.istio.envoy_json import message, messages
+from meshsdk.control_plane.istio.envoy_json import message, messages, seconds_text
 from meshsdk.control_plane.istio.observed import Observed, observed
 from meshsdk.control_plane.istio.outbound_chains import ByteChains, Chain, Where
 from meshsdk.control_plane.istio.outbound_routes import (
@@ -16,7 +16,13 @@ from meshsdk.control_plane.istio.outbound_routes import (
     outbound_routes,
 )
 from meshsdk.control_plane.istio.proxies import Proxy
-from meshsdk.control_plane.istio.services import ANY_ADDRESS, Service, ServicePort, is_ip
+from meshsdk.control_plane.istio.services import (
+    ANY_ADDRESS,
+    Protocol,
+    Service,
+    ServicePort,
+    is_ip,
+)
 from meshsdk.control_plane.istio.sidecar import UNIX, EgressListener
 from meshsdk.control_plane.shapes.clusters import socket_address
 from meshsdk.control_plane.shapes.listeners import (
@@ -32,6 +38,7 @@ __all__ = ["outbound_listeners", "outbound_routes"]
 
 Kind: TypeAlias = Literal["http", "tcp", "auto"]
 _LOOPBACK: Final = "127.0.0.1"
+_ALONE: Final = frozenset({"MONGO", "MYSQL"})
 _PLAINTEXT: Final[Json] = {
     "application_protocols": ["http/1.1", "h2c"],
     "transport_protocol": "raw_buffer",
@@ -60,11 +67,11 @@ class _Entry:
     bind: str
     port: int
     kind: Kind
+    protocol: Protocol
     is_bound: bool
     chains: list[Chain]
     is_locked: bool = False
     """A listener of an egress port: what is for all ports adds nothing to it."""
-    names: set[str] = field(default_factory=set[str])
 
 
 class _Building:
@@ -76,6 +83,9 @@ class _Building:
         self._scope = scope
         self._shown: Observed = observed(config, proxy, "CLIENT")
         self._bytes = ByteChains(config, proxy, scope, self._shown)
+        mesh = config.mesh
+        self._reserved = (mesh.proxy_listen_port, mesh.proxy_inbound_listen_port)
+        self._detection = seconds_text(mesh.protocol_detection_timeout)
         self._is_none = proxy.interception_mode == "NONE"
         self._entries: dict[tuple[str, int], _Entry] = {}
 
@@ -91,18 +101,16 @@ class _Building:
         is_bound = self._is_none or (listener is not None and listener.is_bound)
         if not bind and is_bound:
             bind = _LOOPBACK
-        for service in egress.services:
-            if service.external_name:
-                continue
+        for service in (each for each in egress.services if not each.external_name):
             for port in service.ports:
-                if port.protocol == "UDP":
+                if port.protocol == "UDP" or self._is_reserved(bind, port):
                     continue
                 for where in self._places(service, port, bind):
                     self._add(where, egress, is_bound)
 
     def _add_port(self, egress: Egress, listener: EgressListener) -> None:
         assert listener.port is not None
-        is_bound = self._is_none or listener.is_bound
+        is_bound = self._is_none or listener.is_bound or listener.bind.startswith(UNIX)
         port = ServicePort(listener.port.number, listener.port.name, listener.port.protocol)
         bind = listener.bind or (_LOOPBACK if is_bound else "")
         for service in egress.services:
@@ -133,44 +141,40 @@ class _Building:
             else:
                 yield Where(service, port, ANY_ADDRESS, address)
 
+    def _is_reserved(self, bind: str, port: ServicePort) -> bool:
+        """Ports that the proxy itself has on every address. Source: istiod,
+        conflictWithReservedListener."""
+        is_everywhere = bind == ANY_ADDRESS or (not bind and port.is_http)
+        own = [self._proxy.text(key) for key in ("ENVOY_STATUS_PORT", "ENVOY_PROMETHEUS_PORT")]
+        return is_everywhere and (port.number in self._reserved or str(port.number) in own)
+
     def _add(self, where: Where, egress: Egress, is_bound: bool) -> None:
         key = where.bind, where.port.number
         entry = self._entries.get(key)
-        if entry is not None and entry.is_locked:
-            return
         kind = _kind(where.port)
-        if entry is not None and kind == "http" and entry.kind != "tcp":
-            return  # routes tell the hosts apart
-        if entry is not None and kind == "auto" and entry.kind == "auto":
-            return
+        if entry is not None:
+            is_there = entry.kind == "auto" or (entry.kind == "http" and kind == "http")
+            is_alone = {entry.protocol, where.port.protocol} & _ALONE
+            if entry.is_locked or (kind != "tcp" and is_there):
+                return  # routes tell the hosts apart
+            if is_alone and entry.protocol != where.port.protocol:
+                return  # nobody may look at their first bytes
         chains: list[Chain] = []
         if kind != "http":
             chains += self._bytes.of(where, egress.virtual_services)
         if kind != "tcp":
             chains.append(self._http(where, kind))
-        if entry is None:
-            self._entries[key] = _Entry(where.bind, where.port.number, kind, is_bound, chains)
+        if entry is None or (kind == "auto" and entry.kind == "http"):
+            # HTTP that every address has is told apart from bytes by looking at them.
+            known: Kind = "auto" if kind == "http" and where.bind == ANY_ADDRESS else kind
+            protocol = where.port.protocol if known == kind else "AUTO"
+            port = where.port.number
+            self._entries[key] = _Entry(where.bind, port, known, protocol, is_bound, chains)
             return
-        self._merge(entry, kind, chains)
-
-    def _merge(self, entry: _Entry, kind: Kind, chains: list[Chain]) -> None:
-        """HTTP and bytes on one address: the first bytes tell them apart."""
         have = [chain.match for chain in entry.chains]
-        for chain in chains:
-            sniffed = chain
-            if _is_http(chain) and not chain.match:
-                sniffed = replace(chain, match=dict(_PLAINTEXT))
-            if sniffed.match not in have:
-                entry.chains.append(sniffed)
-                have.append(sniffed.match)
+        entry.chains += (chain for chain in chains if chain.match not in have)
         if kind != entry.kind:
-            entry.kind = "auto"
-            entry.chains = [
-                replace(chain, match=dict(_PLAINTEXT))
-                if _is_http(chain) and not chain.match
-                else chain
-                for chain in entry.chains
-            ]
+            entry.kind, entry.protocol = "auto", "AUTO"
 
     def _http(self, where: Where, kind: Kind) -> Chain:
         name = str(where.port.number)
@@ -219,6 +223,7 @@ class _Building:
             filters.append(tls_inspector())
         if any("application_protocols" in chain.match for chain in entry.chains):
             filters.append(listener_filter("http_inspector", "HttpInspector"))
+            listener["listener_filters_timeout"] = self._detection
         if filters:
             listener["listener_filters"] = filters
         return listener | self._chains(entry)
@@ -279,10 +284,6 @@ class _Building:
 
 def _kind(port: ServicePort) -> Kind:
     return "http" if port.is_http else "auto" if port.is_auto else "tcp"
-
-
-def _is_http(chain: Chain) -> bool:
-    return chain.filters[-1]["name"] == "envoy.filters.network.http_connection_manager"
 
 
 def _name(bind: str, port: int) -> str:

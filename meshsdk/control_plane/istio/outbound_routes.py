@@ -48,6 +48,10 @@ class _Building:
         is_sniffed = bool(host) and not name.startswith(UNIX)
         port = int(number) if number.isdecimal() and not name.startswith(UNIX) else 0
         egress = self._egress(name, port)
+        listener = None if egress is None else egress.listener
+        own = None if listener is None else listener.port
+        if own is not None and own.protocol == "HTTP_PROXY":
+            port = 0
         found = [] if egress is None else self._virtual_hosts(egress, port)
         found.sort(key=lambda each: str(each["name"]))
         if is_sniffed:
@@ -89,7 +93,11 @@ class _Building:
                     left.pop(service.hostname, None)
         groups += self._defaults(left.values())
         found = virtual_hosts(
-            groups, self._proxy, with_ports=not port, counts_attempts=self._counts
+            groups,
+            self._proxy,
+            self._scope.aliases,
+            with_ports=not port,
+            counts_attempts=self._counts,
         )
         if port:
             return [host for number, host in found if number == port]
@@ -99,7 +107,9 @@ class _Building:
         self, rule: VirtualService, egress: Egress, services: dict[str, Service], port: int
     ) -> Iterator[HostGroup]:
         """The ports of a VirtualService's hosts, each with its routes."""
-        asking = Asking(port, self._proxy.namespace, self._proxy.labels, "mesh", self._retries)
+        asking = Asking(
+            port, self._proxy.namespace, self._proxy.labels, default_retries=self._retries
+        )
         routes = tuple(
             http_routes(rule, asking, _cluster_of(services, port), self._hashes.of_destination)
         )
@@ -117,7 +127,7 @@ class _Building:
             yield HostGroup(number, routes, tuple(found), tuple(hosts))
 
     def _defaults(self, services: Iterable[Service]) -> Iterator[HostGroup]:
-        for service in services:
+        for service in (each for each in services if not each.external_name):
             for port in service.ports:
                 if port.is_http or port.is_auto:
                     route = self._default_route(service, port.number)
@@ -155,8 +165,6 @@ def _on_port(services: Iterable[Service], port: int) -> dict[str, Service]:
     """Services by host; of a listener with a port those that have it, with it alone."""
     found: dict[str, Service] = {}
     for service in services:
-        if service.external_name:
-            continue
         if not port:
             found[service.hostname] = service
             continue
@@ -172,6 +180,8 @@ def _cluster_of(services: dict[str, Service], port: int) -> Callable[[Destinatio
         number = port
         if not destination.port and service is not None and len(service.ports) == 1:
             number = service.ports[0].number
+        if service is not None and service.external_name:
+            return outbound_cluster(replace(destination, host=service.external_name), number)
         return outbound_cluster(destination, number)
 
     return cluster_of

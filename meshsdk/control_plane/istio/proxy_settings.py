@@ -32,6 +32,8 @@ class ProxySettings:
     """Of every connection manager."""
     inbound_fields: Json = field(default_factory=dict[str, object])
     """Of the inbound ones, beside `fields`."""
+    gateway_fields: Json = field(default_factory=dict[str, object])
+    """Of those of a gateway, beside `fields`."""
     idle_timeout: str = ""
     """Of tcp_proxy; empty is Envoy's."""
     tracing: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -51,17 +53,36 @@ def proxy_settings(config: Config, proxy: Proxy) -> ProxySettings:
         found["server_header_transformation"] = "PASS_THROUGH"
         inbound = {}
     elif server.get("value"):
-        inbound["server_name"] = str(server["value"])
+        found["server_name"] = str(server["value"])
+        inbound = {}
     if _is_disabled(headers, "requestId"):
         found["generate_request_id"] = False
     inbound["forward_client_cert_details"] = _forwarded(headers)
-    inbound["set_current_client_cert_details"] = {"dns": True, "subject": True, "uri": True}
+    details: Json = {"dns": True, "subject": True, "uri": True}
+    for name, value in _mapping(headers.get("setCurrentClientCertDetails")).items():
+        details[name] = value
+    inbound["set_current_client_cert_details"] = {k: v for k, v in details.items() if v}
     idle = _idle_timeout(proxy)
     if idle:
         found["common_http_protocol_options"] = {"idle_timeout": idle}
     if proxy.is_true("HTTP10"):
         found["http_protocol_options"] = {"accept_http_10": True}
-    return ProxySettings(is_counting, found, inbound, idle, _mapping(settings.get("tracing")))
+    edge = _gateway_fields(_mapping(settings.get("gatewayTopology")), server)
+    tracing = _mapping(settings.get("tracing"))
+    return ProxySettings(is_counting, found, inbound, edge, idle, tracing)
+
+
+def _gateway_fields(topology: Mapping[str, object], server: Mapping[str, object]) -> Json:
+    """Whom a gateway believes. Source: istiod, createGatewayHTTPFilterChainOpts."""
+    found: Json = {}
+    hops, details = topology.get("numTrustedProxies"), topology.get("forwardClientCertDetails")
+    if isinstance(hops, int) and hops > 0:
+        found["xff_num_trusted_hops"] = hops
+    if isinstance(details, str) and details != "UNDEFINED":
+        found["forward_client_cert_details"] = details
+    if server.get("value"):
+        found["server_name"] = str(server["value"])
+    return found
 
 
 def _forwarded(headers: Mapping[str, object]) -> str:

@@ -36,12 +36,15 @@ def action_of(
     rule: HttpRule, cluster_of: ClusterOf, hash_of: HashOf, default_retries: Retries | None
 ) -> tuple[Json, Json]:
     """The RouteAction, and the fields that the route itself has from its only destination."""
-    has_hash = any(hash_of(each.destination) is not None for each in rule.routes)
+    # Of several destinations another host is not wrong for certain: as istiod.
+    has_hash = len(rule.routes) == 1 and hash_of(rule.routes[0].destination) is not None
     timeout = seconds_text(rule.timeout or 0.0)
     action: Json = {"timeout": timeout, "max_grpc_timeout": timeout}
     policy = retry_policy(rule.retries or default_retries, has_hash=has_hash)
     if policy is not None:
         action["retry_policy"] = policy
+    if rule.is_gateway_api:
+        action["cluster_not_found_response_code"] = "INTERNAL_SERVER_ERROR"
     action |= _rewrite(rule)
     if rule.mirrors:
         action["request_mirror_policies"] = [
@@ -57,7 +60,8 @@ def action_of(
         chosen = [each for each in rule.routes if each.weight]
         clusters = [_weighted(each, cluster_of(each.destination)) for each in chosen]
         action["weighted_clusters"] = {"clusters": clusters}
-    hashes = [found for each in rule.routes if (found := hash_of(each.destination)) is not None]
+    used = [each for each in rule.routes if each.weight or len(rule.routes) == 1]
+    hashes = [found for each in used if (found := hash_of(each.destination)) is not None]
     if hashes:
         action["hash_policy"] = hashes
     return action, beside
@@ -195,8 +199,8 @@ def share_json(share: Share) -> Json:
     return {**found, "denominator": "MILLION"} if share.is_million else found
 
 
-def redirect_json(redirect: Redirect, port: int) -> Json:
-    """A RedirectAction. Source: istiod, ApplyRedirect."""
+def redirect_json(redirect: Redirect, port: int, *, is_tls: bool = False) -> Json:
+    """A RedirectAction; `is_tls`: of requests that came by TLS. Source: istiod, ApplyRedirect."""
     found: Json = {"path_redirect": redirect.uri}
     if redirect.prefix is not None:
         found = {"prefix_rewrite": redirect.prefix}
@@ -205,7 +209,7 @@ def redirect_json(redirect: Redirect, port: int) -> Json:
     if redirect.scheme:
         found["scheme_redirect"] = redirect.scheme
     target = port if redirect.is_from_request_port else redirect.port
-    usual = {"http": 80, "https": 443}[redirect.scheme or "http"]
+    usual = {"http": 80, "https": 443}[redirect.scheme or ("https" if is_tls else "http")]
     if target and target != usual:
         found["port_redirect"] = target
     if redirect.code in _CODES:

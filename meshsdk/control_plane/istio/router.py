@@ -107,6 +107,7 @@ class _Listeners:
         options = message(self._shown.settings.fields.get("http_protocol_options", {}))
         config: Json = {
             **_HTTP,
+            **self._shown.settings.gateway_fields,
             "http_protocol_options": options,
             "http_filters": http_filters(self._policies, is_inbound=False),
             "rds": {"config_source": source, "route_config_name": bound.route_name},
@@ -220,6 +221,7 @@ def _virtual_hosts(
             proxy.namespace,
             proxy.labels,
             bound.gateway,
+            server.tls is not None,
             config.mesh.default_http_retry_policy,
         )
         for rule in scope.gateway_rules:

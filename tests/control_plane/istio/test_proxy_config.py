@@ -49,3 +49,13 @@ def test_paths_are_normalized_as_the_mesh_says() -> None:
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
     }
+
+
+def test_a_gateway_believes_as_many_proxies_as_its_topology_says() -> None:
+    topology = "{numTrustedProxies: 2, forwardClientCertDetails: SANITIZE}"
+    mesh = f"defaultConfig: {{gatewayTopology: {topology}}}"
+
+    assert _settings(mesh).gateway_fields == {
+        "xff_num_trusted_hops": 2,
+        "forward_client_cert_details": "SANITIZE",
+    }
