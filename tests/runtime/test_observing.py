@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from meshsdk.call.effects import Deliver, Flow, Send
+from meshsdk.call.effects import CallApp, Deliver, Flow, Send
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import BodyEnd, Reset, ResetReason, Response
 from meshsdk.config.bootstrap import Node
+from meshsdk.flow.inbound import inbound
 from meshsdk.runtime.observing import Observing, told_to_peers
 from meshsdk.runtime.options import Options
 from meshsdk.telemetry.seen_call import SeenCall
-from meshsdk.wire.peer_metadata import decode
+from meshsdk.wire.peer_metadata import decode, encode
 from tests.flow.plans import GET, Mesh, config
+from tests.flow.test_inbound import ALICE, BOB, REQUEST, chain, connection, listener
 
 NODE = Node(
     "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local",
@@ -358,3 +360,65 @@ def test_peers_are_told_what_labels_need_and_nothing_else() -> None:
 
 def test_a_mesh_without_a_node_tells_nothing() -> None:
     assert told_to_peers(Node("")) == ()
+
+
+# -- servers ----------------------------------------------------------------------------------
+
+PEER = {
+    "WORKLOAD_NAME": "cart",
+    "NAMESPACE": "shop",
+    "CLUSTER_ID": "West",
+    "LABELS": {"app": "cart", "service.istio.io/canonical-name": "cart-api"},
+}
+EXCHANGE = """- name: istio.metadata_exchange
+            typed_config:
+              "@type": type.googleapis.com/udpa.type.v1.TypedStruct
+              type_url: type.googleapis.com/io.istio.http.peer_metadata.Config
+              value:
+                downstream_discovery: [{istio_headers: {}}, {workload_discovery: {}}]
+                downstream_propagation: [{istio_headers: {}}]
+"""
+
+
+def test_a_server_counts_by_who_calls_and_hides_it_from_the_application() -> None:
+    match = "{destination_port: 8080, transport_protocol: tls}"
+    text = listener(chain(match, allowed=ALICE, tls=True))
+    before = "          - name: envoy.filters.http.rbac"
+    seen = Seen(text.replace(before, f"          {EXCHANGE}{before}"), Options(metrics="always"))
+    request = replace(
+        REQUEST, headers=Headers([("x-envoy-peer-metadata", encode(PEER)), ("x-a", "1")])
+    )
+
+    flow = inbound(seen.mesh.source, request, connection(ALICE))
+    effect = next(flow)
+    assert isinstance(effect, CallApp)
+    flow.send(Response(200))
+    with pytest.raises(StopIteration):
+        flow.send(BodyEnd(2, 3))
+
+    assert "x-envoy-peer-metadata" not in effect.request.headers
+    for label in (
+        'reporter="destination"',
+        'source_workload="cart"',
+        'source_workload_namespace="shop"',
+        'source_canonical_service="cart-api"',
+        'source_cluster="West"',
+        f'source_principal="{ALICE}"',
+        'destination_workload="web"',
+        'destination_service_name="web"',
+        'connection_security_policy="mutual_tls"',
+        'response_code="200"',
+    ):
+        assert label in seen.total()[0]
+
+
+def test_a_request_that_policy_refuses_is_counted_too() -> None:
+    match = "{destination_port: 8080, transport_protocol: tls}"
+    seen = Seen(listener(chain(match, allowed=BOB, tls=True)), Options(metrics="always"))
+
+    flow = inbound(seen.mesh.source, REQUEST, connection(ALICE))
+    assert isinstance(next(flow), Deliver)
+    with pytest.raises(StopIteration):
+        flow.send(BodyEnd(19))
+
+    assert 'response_code="403"' in seen.total()[0]
