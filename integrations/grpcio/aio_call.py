@@ -1,7 +1,7 @@
 """Calls of asyncio: a task of the call's own runs the flow until an answer stands."""
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import suppress
 from typing import Final, cast
 
@@ -37,7 +37,7 @@ from meshsdk.integrations.grpcio.api import (
 )
 from meshsdk.integrations.grpcio.blocking import OutOfTime, hedging_not_built
 from meshsdk.integrations.grpcio.endpoints import Endpoint
-from meshsdk.integrations.grpcio.nouns import NO_METADATA, Finished, MeshRpcError, headers_of
+from meshsdk.integrations.grpcio.nouns import Finished, MeshRpcError
 from meshsdk.integrations.grpcio.outbound import Outbound, changed_metadata, finished
 
 _CANCELLED: Final = "Locally cancelled by application!"
@@ -89,6 +89,9 @@ class AioCall(AioCallBase):  # type: ignore[misc, valid-type]  # a variable, to 
                 return self._failed(call.error_of_exception(error))
             except asyncio.CancelledError:
                 self._was_cancelled = True
+                raise
+            except Exception as error:
+                self._error = error
                 raise
             if isinstance(outcome, Dialed):
                 return await self._over(outcome)
@@ -328,75 +331,3 @@ class AioCall(AioCallBase):  # type: ignore[misc, valid-type]  # a variable, to 
             waiting.cancel()
         if self._error is not None:
             raise self._error
-
-
-class AnswerCall(AioCall):
-    """A call whose answer is one message."""
-
-    _answer: object = None
-
-    async def _attempt(self, send: Send, endpoint: Endpoint, started: float) -> Outcome:
-        call = self._outbound
-        sub = self._begin(
-            endpoint,
-            send.attempt.request.path,
-            call.metadata_of(send.attempt),
-            call.timeout_of(send),
-        )
-        if self._replay is not None:
-            await self._write_again(sub)
-        self._attempted.set()
-        try:
-            message = await sub
-        except grpc.aio.AioRpcError as error:
-            outcome = self._failed_attempt(send, error, endpoint, started)
-            self._parts.endpoints.release(endpoint)
-            body = outcome.body if isinstance(outcome, Response) else None
-            if isinstance(body, Finished):
-                body.message = sub
-            return outcome
-        self._sent = headers_of(await sub.initial_metadata())
-        self._parts.endpoints.release(endpoint)
-        self._answer = message
-        return Response(200, self._sent, Finished(cast("Ended", sub), sub), attempt=send.attempt)
-
-    async def _write_again(self, sub: AioSubCall) -> None:
-        """What the application wrote so far, for a new attempt."""
-
-    def _answered(self, outcome: Response, body: Finished) -> object:
-        self._commit(outcome, cast("AioSubCall", body.message))
-        if body.error is None:
-            self._outbound.ended_well()
-            return self._answer
-        self._outbound.ended(body.call)
-        raise body.error
-
-    def _without_message(self, error: Exception | None) -> object:
-        text = "No message returned for unary request"
-        return self._failed(error or MeshRpcError(grpc.StatusCode.INTERNAL, text))
-
-    async def _over(self, dialed: Dialed) -> object:
-        call, endpoint = self._outbound, cast("Endpoint", dialed.stream)
-        metadata = call.options.metadata or NO_METADATA
-        try:
-            sub = self._begin(endpoint, call.method.path, metadata, call.remaining())
-            await self._write_again(sub)
-            self._attempted.set()
-            self._committed = sub
-            message = await sub
-        except grpc.aio.AioRpcError as error:
-            call.ended(cast("Ended", error))
-            raise
-        except BaseException:
-            call.drop()
-            raise
-        else:
-            call.ended_well()
-            return message
-        finally:
-            self._parts.endpoints.release(endpoint)
-
-    def __await__(self) -> Generator[object, None, object]:
-        """As grpc.aio's calls."""
-        waited = cast("Awaitable[object]", self._task).__await__()
-        return cast("Generator[object, None, object]", waited)

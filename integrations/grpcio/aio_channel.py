@@ -9,7 +9,8 @@ import grpc
 import grpc.aio
 
 from meshsdk.clock import Clock
-from meshsdk.integrations.grpcio.aio_call import AioCall, AnswerCall
+from meshsdk.integrations.grpcio.aio_answer import AnswerCall
+from meshsdk.integrations.grpcio.aio_call import AioCall
 from meshsdk.integrations.grpcio.aio_parts import AioParts
 from meshsdk.integrations.grpcio.aio_stream import AnswersCall, StreamStreamCall, StreamUnaryCall
 from meshsdk.integrations.grpcio.api import (

@@ -9,7 +9,8 @@ import grpc.aio
 
 from meshsdk.call.effects import Dialed, Send
 from meshsdk.call.message import Outcome, Reset, ResetReason, Response
-from meshsdk.integrations.grpcio.aio_call import AioCall, AnswerCall
+from meshsdk.integrations.grpcio.aio_answer import AnswerCall
+from meshsdk.integrations.grpcio.aio_call import AioCall
 from meshsdk.integrations.grpcio.api import EOF, AioSubCall, Ended, MetadataPair
 from meshsdk.integrations.grpcio.endpoints import Endpoint
 from meshsdk.integrations.grpcio.nouns import NO_METADATA, Finished, headers_of

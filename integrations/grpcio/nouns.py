@@ -50,8 +50,6 @@ _BROKEN: Final = re.compile(
     r"Socket closed|[Cc]onnection reset|Broken pipe|GOAWAY|^Stream removed|[Tt]ransport closed"
     r"|^recvmsg|^sendmsg|keepalive watchdog|^Connection refused|End of TCP stream"
 )
-# grpc.aio, where a write found the stream ended: the status that came is lost.
-_LOST: Final = "Internal error from Core"
 _HTTP: Final = re.compile(r"^Received http2 header with status: (\d{3})$")
 _LOCAL: Final = re.compile(r"^Exception (serializing request|deserializing response|iterating)")
 
@@ -277,6 +275,6 @@ def _reset_of(
             return ResetReason.REFUSED_STREAM, details, False
         if _BROKEN.search(details):
             return ResetReason.CONNECTION_TERMINATION, details, True
-    elif _RESET.search(details) or details == _LOST:
+    elif _RESET.search(details):
         return ResetReason.REMOTE_RESET, details, True
     return None
