@@ -41,9 +41,10 @@ def connection_fields(
             "min_retry_concurrency": budget[1],
         }
     fields: Json = {"circuit_breakers": limits, "connect_timeout": seconds_text(timeout)}
-    keepalive = pool.keepalive or _mesh_keepalive(mesh)
-    if keepalive is not None:
-        fields["upstream_connection_options"] = {"tcp_keepalive": _keepalive(keepalive)}
+    every = [each for each in (_mesh_keepalive(mesh), pool.keepalive) if each is not None]
+    if every:
+        merged = {name: value for each in every for name, value in _keepalive(each).items()}
+        fields["upstream_connection_options"] = {"tcp_keepalive": merged}
     return fields
 
 

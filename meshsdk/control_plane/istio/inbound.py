@@ -201,6 +201,9 @@ def _cluster(config: Config, proxy: Proxy, target: Target, default: ConnectionPo
     ]
     cluster = inbound_cluster(target.target_port)
     cluster["metadata"] = _metadata(every, rule)
+    if config.mesh.inbound_traffic_policy == "LOCALHOST":
+        cluster = _to_endpoint(cluster, socket_address(_LOOPBACK, target.target_port))
+        del cluster["upstream_bind_config"]
     return _with_pool(config, cluster, port, pool)
 
 
@@ -240,18 +243,20 @@ def _ingress_cluster(
     if services:
         cluster["metadata"] = _metadata(services)
     if listener.default_endpoint:
-        for name in ("lb_policy", "cleanup_interval"):
-            del cluster[name]
-        address = _address(listener.default_endpoint, proxy)
-        endpoint = {"endpoint": {"address": address}}
-        cluster["type"] = "STATIC"
-        cluster["load_assignment"] = {
-            "cluster_name": cluster["name"],
-            "endpoints": [{"lb_endpoints": [endpoint]}],
-        }
+        cluster = _to_endpoint(cluster, _address(listener.default_endpoint, proxy))
         if listener.default_endpoint.startswith((_LOOPBACK, "[::1]")):
             del cluster["upstream_bind_config"]
     return _with_pool(config, cluster, port, pool)
+
+
+def _to_endpoint(cluster: Json, address: Json) -> Json:
+    """A cluster of one endpoint, instead of what the caller dialled."""
+    kept = {k: v for k, v in cluster.items() if k not in ("lb_policy", "cleanup_interval")}
+    assignment = {
+        "cluster_name": cluster["name"],
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+    }
+    return {**kept, "type": "STATIC", "load_assignment": assignment}
 
 
 def _address(endpoint: str, proxy: Proxy) -> Json:

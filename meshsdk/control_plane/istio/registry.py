@@ -103,22 +103,23 @@ class Registry:
     def targets_of(self, proxy: Proxy) -> tuple[Target, ...]:
         """The service ports that a node serves, in the order of services."""
         workload = self.workload_of(proxy)
+        own = () if workload is None else (workload.address,)
         found: list[Target] = []
-        for address in proxy.addresses:
+        for address in dict.fromkeys((*own, *proxy.addresses)):
             for service, endpoint in self._by_address.get((proxy.namespace, address), ()):
-                is_other = (
-                    workload is not None
-                    and not endpoint.is_inline
-                    and (endpoint.namespace, endpoint.name) != (workload.namespace, workload.name)
-                )
-                if is_other:
-                    continue
-                found += (
-                    Target(service, port, endpoint)
-                    for port in service.ports
-                    if port.number in endpoint.ports
-                )
+                if endpoint.is_inline or _is_same(endpoint, workload):
+                    found += (
+                        Target(service, port, endpoint)
+                        for port in service.ports
+                        if port.number in endpoint.ports
+                    )
         return tuple(found)
+
+
+def _is_same(endpoint: Endpoint, workload: Endpoint | None) -> bool:
+    return workload is not None and (
+        (endpoint.namespace, endpoint.name) == (workload.namespace, workload.name)
+    )
 
 
 def by_host(services: Iterable[Service]) -> dict[str, Service]:

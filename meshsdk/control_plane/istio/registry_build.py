@@ -39,7 +39,7 @@ def build_registry(loaded: Loaded, *, ip_autoallocate: bool = False) -> Registry
         services.append(_of_kubernetes(service, loaded, pods, entries))
     for entry in loaded.all(ServiceEntry):
         services += _of_entry(entry, entries, pods.values(), loaded)
-    services.sort(key=lambda each: each.age_order)
+    services = _merged(sorted(services, key=lambda each: each.age_order))
     if ip_autoallocate:
         _allocate(services)
     workloads = {
@@ -49,6 +49,31 @@ def build_registry(loaded: Loaded, *, ip_autoallocate: bool = False) -> Registry
     for key, pod in pods.items():
         workloads.setdefault(key, _endpoint_of_pod(pod, {}))
     return Registry(tuple(services), workloads)
+
+
+def _merged(services: Iterable[Service]) -> list[Service]:
+    """Entries of one host and namespace are one service where they agree: the ports of all, and
+    everybody's endpoints. Source: istiod, canMergeServices."""
+    found: dict[tuple[object, ...], Service] = {}
+    for i, service in enumerate(services):
+        key: tuple[object, ...] = (i,)
+        if service.registry == "External":
+            key = (
+                service.hostname,
+                service.namespace,
+                service.resolution,
+                service.export_to,
+                frozenset(service.labels.items()),
+            )
+        before = found.get(key)
+        if before is None:
+            found[key] = service
+            continue
+        numbers = {port.number for port in before.ports}
+        more = (port for port in service.ports if port.number not in numbers)
+        endpoints = (*before.endpoints, *service.endpoints)
+        found[key] = replace(before, ports=(*before.ports, *more), endpoints=endpoints)
+    return list(found.values())
 
 
 # -- ServiceEntry ---------------------------------------------------------------------------
@@ -64,6 +89,7 @@ def _of_entry(
             _endpoint_of_entry(each, _ports(entry, each.workload))
             for each in entries
             if each.metadata.namespace == metadata.namespace
+            and each.workload.address
             and selects(entry.selector, each.labels)
         )
         endpoints += (
@@ -173,6 +199,7 @@ def _of_kubernetes(
             _endpoint_of_entry(entry, _entry_ports(service, entry.workload))
             for entry in entries
             if entry.metadata.namespace == metadata.namespace
+            and entry.workload.address
             and entry.workload.address not in known
             and selects(service.selector, entry.labels)
         )

@@ -47,8 +47,8 @@ class WorkloadEntry:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """The spec's and the document's own; the spec's win."""
-        return {**self.metadata.labels, **self.workload.labels}
+        """The spec's and the document's own, which win. Source: istiod, ConvertWorkloadEntry."""
+        return {**self.workload.labels, **self.metadata.labels}
 
 
 def parse_workload(reader: SpecReader, *, needs_address: bool = True) -> Workload:
