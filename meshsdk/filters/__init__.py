@@ -14,6 +14,7 @@ from meshsdk.filters import (
     header_mutation,
     jwt_authn,
     local_ratelimit,
+    ratelimit,
     rbac,
     peer_metadata,
     rbac_network,
@@ -34,6 +35,7 @@ HTTP_FILTERS: Final[tuple[HttpFilterExtension, ...]] = (
     fault.EXTENSION,
     header_mutation.EXTENSION,
     local_ratelimit.EXTENSION,
+    ratelimit.EXTENSION,
     stateful_session.EXTENSION,
 )
     peer_metadata.EXTENSION,

@@ -1,13 +1,13 @@
 """Running the HTTP filters of a chain in order, each with what the matched route overrides."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import Flow, Sleep
+from meshsdk.call.effects import Fetch, Flow, GrpcFetch, Sleep
 from meshsdk.call.filter import Continue, HttpFilter, OnResponse, SeesEveryAnswer, Verdict
-from meshsdk.call.message import LocalReply, Request
+from meshsdk.call.message import LocalReply, Request, Reset, ResetReason
 from meshsdk.filters.not_built import Inert
 from meshsdk.filters.router import Router
 from meshsdk.resources.filter_overrides import Overrides
@@ -107,22 +107,29 @@ def _unasked(filters: Sequence[InForce]) -> Iterator[OnResponse]:
 
 
 def _within(step: Flow[Verdict], context: CallContext, bound: Bound | None) -> Flow[Verdict]:
-    """A filter's flow, whose sleep ends when the call's time does."""
+    """A filter's flow, whose sleep or side call ends when the call's time does."""
     if bound is None:
         return (yield from step)
     try:
         effect = next(step)
         while True:
+            is_cut = False
+            left = max(0.0, bound.ends - context.clock.monotonic())
             if isinstance(effect, Sleep):
-                left = max(0.0, bound.ends - context.clock.monotonic())
                 if left < effect.seconds:
                     yield Sleep(left)
                     return bound.reply
+            elif isinstance(effect, Fetch | GrpcFetch):
+                is_cut = effect.timeout is None or left < effect.timeout
+                if is_cut:
+                    effect = replace(effect, timeout=left)
             try:
                 reply = yield effect
             except BaseException as error:
                 effect = step.throw(error)
             else:
+                if is_cut and isinstance(reply, Reset) and reply.reason is ResetReason.TIMEOUT:
+                    return bound.reply
                 effect = step.send(reply)
     except StopIteration as stop:
         verdict: Verdict = stop.value

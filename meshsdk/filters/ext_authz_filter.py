@@ -12,6 +12,7 @@ from meshsdk.call.effects import BodyRead, Flow, read_body
 from meshsdk.call.filter import Continue, HttpFilter, OnResponse, Step, Verdict
 from meshsdk.call.message import LocalReply, Request, Response
 from meshsdk.filters.ext_authz_answer import (
+    ERROR,
     Allowed,
     Answer,
     Refusal,
@@ -136,15 +137,13 @@ class ExtAuthz:
         )
 
     def _error(self, refusal: Refusal | None = None) -> LocalReply:
-        status, body, headers = None, b"", ()
-        if refusal is not None:
-            status, body, headers = refusal.status, refusal.body, refusal.headers
+        found = refusal or ERROR
         return LocalReply(
-            status or self.status_on_error,
-            body,
+            found.status or self.status_on_error,
+            found.body,
             flags=_FLAGS,
             details=_ERROR,
-            modify=refusal_change(headers),
+            modify=refusal_change(found.headers),
         )
 
 

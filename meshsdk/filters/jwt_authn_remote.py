@@ -6,6 +6,7 @@ a growing pause, so that an issuer that is down is not asked once per request (E
 
 import re
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Final, Protocol
 
 from meshsdk.call.context import CallContext
@@ -118,7 +119,8 @@ class RemoteKeys:
     pause: float = 0.0
     kid_not_before: float = 0.0
     """The same for tokens with an unknown kid."""
-    fetching: bool = field(default=False)
+    fetching: bool = False
+    claiming: Lock = field(default_factory=Lock)
 
     def current(self, context: CallContext) -> Jwks | None:
         """Keys that have not expired."""
@@ -128,21 +130,26 @@ class RemoteKeys:
         """Fetches, unless somebody else does or just failed to."""
         clock = context.clock
         deadline = clock.monotonic() + self.uri.timeout
-        while self.fetching and self._stale(clock.monotonic()) is None:
-            if clock.monotonic() >= deadline:
-                return None
+        while True:
+            now = clock.monotonic()
+            if now < self.expires:
+                return self.jwks
+            if not self.fetching:
+                if now < self.not_before:
+                    return self._stale(now)
+                if self._claims():
+                    yield from self._fetch(context)
+                    return self._stale(clock.monotonic())
+            stale = self._stale(now)
+            if stale is not None or now >= deadline:
+                return stale
             yield from sleep(_POLL)
-        now = clock.monotonic()
-        if now < self.expires or self.fetching or now < self.not_before:
-            return self._stale(now)
-        yield from self._fetch(context)
-        return self._stale(clock.monotonic())
 
     def renew(self, context: CallContext, known: Jwks) -> Flow[Jwks | None]:
         """At most one fetch in ten seconds, however many tokens name unknown keys."""
         now = context.clock.monotonic()
         if self.jwks is known:
-            if self.fetching or now < self.kid_not_before or now < self.not_before:
+            if now < self.kid_not_before or now < self.not_before or not self._claims():
                 return None
             self.kid_not_before = now + _UNKNOWN_KID_PAUSE
             yield from self._fetch(context)
@@ -151,8 +158,16 @@ class RemoteKeys:
     def _stale(self, now: float) -> Jwks | None:
         return self.jwks if now < self.expires + _STALE else None
 
+    def _claims(self) -> bool:
+        """Whether this call is the one that fetches now; callers may be threads."""
+        with self.claiming:
+            if self.fetching:
+                return False
+            self.fetching = True
+            return True
+
     def _fetch(self, context: CallContext) -> Flow[None]:
-        self.fetching = True
+        """After `_claims`."""
         try:
             found = yield from self._attempts(context)
         finally:

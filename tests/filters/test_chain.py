@@ -7,9 +7,9 @@ import pytest
 
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import BodyRead, Flow, ReadBody, Sleep
+from meshsdk.call.effects import BodyRead, Fetch, Flow, ReadBody, Sleep
 from meshsdk.call.filter import Continue, OnResponse, Step, Verdict
-from meshsdk.call.message import LocalReply, Request, Response
+from meshsdk.call.message import LocalReply, Request, Reset, ResetReason, Response
 from meshsdk.clock import seeded
 from meshsdk.filters.chain import Bound, InForce, Passed, Refused, run
 from tests.filters.filter_case import HERE, Clock
@@ -129,6 +129,47 @@ def test_a_sleep_within_the_calls_time_is_slept() -> None:
 
     assert isinstance(stop.value.value, Passed)
     assert waits.ended == ["woke", "over"]
+
+
+@dataclass
+class Fetches:
+    """Makes a side call, and passes whatever comes back."""
+
+    timeout: float | None
+    replies: list[object] = field(default_factory=list[object])
+
+    def on_request(self, request: Request, context: CallContext) -> Step:
+        return self._run(request)
+
+    def _run(self, request: Request) -> Flow[Verdict]:
+        self.replies.append((yield Fetch("authz", request, timeout=self.timeout)))
+        return Continue(request)
+
+
+@pytest.mark.parametrize("timeout", [None, 600.0])
+def test_a_side_call_ends_with_the_calls_time(timeout: float | None) -> None:
+    flow, _ = start(Fetches(timeout), bound=lambda: Bound(1000.25, TOO_LATE))
+
+    effect = next(flow)
+    assert isinstance(effect, Fetch)
+    assert effect.timeout == 0.25
+    with pytest.raises(StopIteration) as stop:
+        flow.send(Reset(ResetReason.TIMEOUT))
+
+    assert isinstance(stop.value.value, Refused)
+    assert stop.value.value.reply is TOO_LATE
+
+
+def test_a_side_call_that_times_out_by_itself_is_the_filters_affair() -> None:
+    fetches, reset = Fetches(0.1), Reset(ResetReason.TIMEOUT)
+    flow, _ = start(fetches, bound=lambda: Bound(1000.25, TOO_LATE))
+
+    next(flow)
+    with pytest.raises(StopIteration) as stop:
+        flow.send(reset)
+
+    assert isinstance(stop.value.value, Passed)
+    assert fetches.replies == [reset]
 
 
 def test_what_the_adapter_raises_comes_to_the_filter() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
@@ -120,9 +121,7 @@ class Asked:
         self.verdict(method, headers=headers)
         fetch = self.effects[-1]
         assert isinstance(fetch, GrpcFetch)
-        found = fetch.message["attributes"]
-        assert isinstance(found, Mapping)
-        return found
+        return cast("Config", fetch.message["attributes"])
 
     def fetch(self, headers: Sequence[Pair] = (), method: str = "GET") -> Fetch:
         """The side call to an HTTP service."""
@@ -137,11 +136,7 @@ def grpc(config: Config = GRPC, **more: object) -> HttpFilter:
 
 
 def shown_http(attributes: Config) -> Config:
-    request = attributes["request"]
-    assert isinstance(request, Mapping)
-    found = request["http"]
-    assert isinstance(found, Mapping)
-    return found
+    return cast("Mapping[str, Config]", attributes["request"])["http"]
 
 
 def outcome(reply: LocalReply) -> tuple[int, bytes, tuple[str, ...], str]:
@@ -276,8 +271,7 @@ def test_metadata_certificate_and_session_are_shown_where_the_config_says_so() -
 
     assert found["metadata_context"] == {"filter_metadata": {"jwt": {"sub": "me"}}}
     assert found["tls_session"] == {"sni": "shop.test"}
-    source = found["source"]
-    assert isinstance(source, Mapping)
+    source = cast("Config", found["source"])
     assert str(source["certificate"]).startswith("-----BEGIN%20CERTIFICATE")
     assert source["service"] == "web"
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from typing import cast
 
 import pytest
 
@@ -50,9 +51,7 @@ def perform(colour: str, mesh: Mesh, *effects: SideCall) -> list[Reply]:
         return [await mesh.fetcher.afetch(effect) for effect in effects]
 
     with mesh:
-        found = RUN[colour](work)
-    assert isinstance(found, list)
-    return found
+        return cast("list[Reply]", RUN[colour](work))
 
 
 def active(mesh: Mesh) -> tuple[int, int]:
