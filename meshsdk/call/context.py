@@ -47,6 +47,10 @@ class CallContext:
     where there is no route or it answers itself."""
     ignore_path_parameters: bool = False
     """The route configuration's ignore_path_parameters_in_path_matching: policies match as it does."""
+    can_pace: bool = False
+    """Whether the adapter honours `response_rate`; where it does not, such a fault is refused."""
+    response_rate: int = 0
+    """KiB of the response body that may pass in a second (fault injection); 0: unbounded."""
     body_replayable: bool = True
     """The adapter clears it when the request body outgrew its replay buffer."""
 

@@ -20,7 +20,7 @@ from meshsdk.matching.fraction import Fraction, runtime_fraction, runtime_intege
 
 NAMESPACE: Final = "envoy.filters.http.fault"
 TABLES: Final = fault_settings.TABLES
-_NO_SUCH_LIMIT: Final = NotBuilt("response_rate_limit of the fault filter")
+_NO_SUCH_LIMIT: Final = NotBuilt("response_rate_limit of the fault filter (here)")
 _UNBOUNDED: Final = 1 << 63
 _KEY: Final = "fault.http"
 _OF_CLUSTER: Final = "x-envoy-downstream-service-cluster"
@@ -77,8 +77,11 @@ class Fault:
         )
         active = self.states.keep(ActiveFaults, context.listener, ActiveFaults)
         charge = Charge(active, limit)
-        if draw.is_rate_limited() and charge.take(context):
-            return _NO_SUCH_LIMIT.on_request(request, context)
+        rate = draw.response_rate()
+        if rate and charge.take(context):
+            if not context.can_pace:
+                return _NO_SUCH_LIMIT.on_request(request, context)
+            context.response_rate = rate
         delay = draw.delay()
         if delay and charge.take(context):
             self._publish(context)
@@ -152,16 +155,15 @@ class _Draw:
             return None
         return 200, self._status(status, keys.abort_grpc_status, "abort.grpc_status")
 
-    def is_rate_limited(self) -> bool:
-        """Whether the response would be slowed down."""
+    def response_rate(self) -> int:
+        """KiB of the response's body a second; 0: unbounded."""
         limit = self.settings.response_rate_limit
         if limit is None:
-            return False
+            return 0
         share = limit.share.of(self.request)
-        return (
-            self._samples(self.settings.keys.response_rate_limit_percent, share)
-            and limit.kbps(self.request) is not None
-        )
+        if not self._samples(self.settings.keys.response_rate_limit_percent, share):
+            return 0
+        return limit.kbps(self.request) or 0
 
     def _status(self, status: int, key: str, own_key: str) -> int:
         own = self._own(own_key)

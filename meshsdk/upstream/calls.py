@@ -24,6 +24,7 @@ from meshsdk.upstream.connection import Connection
 from meshsdk.upstream.exchange import BodyBroken, Exchange
 from meshsdk.upstream.head import verbatim_head
 from meshsdk.upstream.obtain import Lent
+from meshsdk.upstream.pace import Pace
 from meshsdk.upstream.pool import Origin
 from meshsdk.upstream.steps import Ask
 from meshsdk.upstream.sync import SyncUpstream
@@ -92,6 +93,7 @@ class Call:
 
     def _observe(self, context: CallContext) -> None:
         self.context = context
+        context.can_pace = True
         if not wanted_is_whole(self.wanted.body):
             self.wanted.body.on_outgrown(self._outgrown)
 
@@ -135,6 +137,8 @@ class Call:
         if isinstance(body, bytes):
             self.ended(len(body))
             return body
+        if self.context is not None and self.context.response_rate:
+            return None  # piece by piece, slowly
         whole = body.take_whole() if isinstance(body, Exchange) else None
         if whole is None:
             return None
@@ -161,15 +165,18 @@ class Hedges(Protocol):
 class ResponseBody(Generic[C]):
     """The body of a delivered response. Its end, or `close`, ends the call."""
 
-    __slots__ = ("_call", "_exchange", "_is_over")
+    __slots__ = ("_call", "_exchange", "_is_over", "_pace")
 
     def __init__(self, call: Call, exchange: Exchange[C] | None) -> None:
         assert exchange is not None
         self._call = call
         self._exchange = exchange
         self._is_over = False
+        self._pace: Pace | None = None
         if call.context is not None:
             exchange.deadline = call.context.deadline
+            if call.context.response_rate:
+                self._pace = Pace(call.context.response_rate, exchange.ask.clock)
 
     def _end(self) -> None:
         if self._is_over:

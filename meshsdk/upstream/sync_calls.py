@@ -135,11 +135,18 @@ class SyncBody(ResponseBody[SyncConnection]):
         try:
             while not self._is_over:
                 piece = upstream.read(exchange)
+                if self._pace is not None:
+                    for wait, part in self._pace.slices(piece or b""):
+                        sleep(wait)
+                        if part:
+                            yield part
+                    piece = b"" if piece else None
                 if exchange.is_read:
                     self._end()
                 if piece is None:
                     return
-                yield piece
+                if piece:
+                    yield piece
         except BodyBroken as broken:
             self._break(broken)
             raise

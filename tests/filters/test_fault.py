@@ -174,13 +174,13 @@ def test_a_route_replaces_the_settings_as_a_whole() -> None:
     assert overridden(EXTENSION, base, {}) is INERT
 
 
-def test_a_limit_of_the_response_rate_fails_its_calls_by_name() -> None:
+def test_a_limit_of_the_response_rate_is_refused_by_name_where_nobody_honours_it() -> None:
     limit = {"fixed_limit": {"limit_kbps": "1"}, "percentage": ALWAYS}
 
     found = calls({"response_rate_limit": limit}).verdict()
 
     assert isinstance(found, LocalReply)
-    assert found.details == "meshsdk_not_built{response_rate_limit of the fault filter}"
+    assert found.details == "meshsdk_not_built{response_rate_limit of the fault filter (here)}"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import anyio
 import httpx
 import pytest
 
+from meshsdk.clock import SystemClock
 from meshsdk.filters.fault import ActiveFaults
 from meshsdk.mesh import Mesh
 from tests.integrations.asgi_upstream import LIMIT, Upstream, serving_asgi
@@ -181,6 +182,30 @@ def test_faults_delay_and_abort(colour: Colour, one: Upstream) -> None:
     assert told(response) == (418, ("DI", "FI"), 0)
     assert response.text == "fault filter abort"
     assert len(one.paths) == before
+
+
+@every_colour
+def test_a_fault_slows_a_body_down(colour: Colour) -> None:
+    limit = _fault(f"response_rate_limit: {{fixed_limit: {{limit_kbps: 64}}, {ALWAYS}}}")
+    sent = b"x" * 12_000  # the first 50 ms' worth at once, then each 50 ms
+
+    async def fetch(client: AnyClient) -> tuple[list[int], float]:
+        started, sizes = SystemClock.monotonic(), list[int]()
+        content = client.content(sent)
+        async with client.stream("POST", HOST + "/echo", content=content) as body:
+            sizes.extend([len(piece) async for piece in body.pieces()])
+        return sizes, SystemClock.monotonic() - started
+
+    with (
+        serving_asgi("up") as (upstream,),
+        mesh_of("{cluster: c}", upstream.port, filters=limit) as mesh,
+    ):
+        sizes, took = colour.run(mesh, fetch)
+        assert _faults(mesh) == 0
+
+    assert sum(sizes) == len(sent)
+    assert 3276 <= sizes[0] < 5000
+    assert 0.1 <= took < 1.0
 
 
 @every_colour

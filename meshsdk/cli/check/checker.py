@@ -55,8 +55,16 @@ class _Metadata:
 class Checker:
     """One configuration; state carries on from one request to the next."""
 
-    def __init__(self, config: Json, compat: Literal["strict", "envoy"] = "envoy") -> None:
-        """ConfigError when the configuration is refused."""
+    def __init__(
+        self,
+        config: Json,
+        compat: Literal["strict", "envoy"] = "envoy",
+        *,
+        is_inbound: bool = False,
+    ) -> None:
+        """ConfigError when the configuration is refused. `is_inbound`: its port is an application's
+        own, no proxy's."""
+        self._is_inbound = is_inbound
         self._loop = EventLoop()
         self._random = seeded(_SEED)
         identities = config.get("upstream_tls")
@@ -141,9 +149,10 @@ class Checker:
         connection: Connection | None = None,
     ) -> tuple[Exchange | None, CallContext]:
         connection = connection or client.connection(request)
-        context = CallContext(self._loop, self._random, connection)
+        context = CallContext(self._loop, self._random, connection, self._is_inbound)
         context.start = self._loop.monotonic()
         context.destination = connection.local
+        context.can_pace = True  # what is decided is the same; the time is not simulated
         self.context = context
         found = request.get("dynamic_metadata")
         self._metadata.given = (
