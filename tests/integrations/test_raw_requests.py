@@ -180,7 +180,7 @@ def test_what_reaches_the_application_is_what_was_judged(
             if envoys in ("reject", "closed") and status == 200:
                 passed.add(case)
 
-    golden = json.loads(_GOLDEN.read_text()) if _GOLDEN.exists() else {}
+    golden: dict[str, dict[str, int]] = json.loads(_GOLDEN.read_text())
     if pytestconfig.getoption("--update-golden"):
         _GOLDEN.write_text(json.dumps({**golden, name: statuses}, indent=0, sort_keys=True) + "\n")
         golden[name] = statuses

@@ -11,6 +11,7 @@ from meshsdk.cli.authz.workload import config_of
 from meshsdk.cli.check.case import Json
 from meshsdk.cli.check.checker import Checker
 from meshsdk.control_plane.istio.loader import Loaded, load
+from meshsdk.control_plane.istio.request_authentication import RequestAuthentication
 from meshsdk.errors import ConfigError
 from meshsdk.identity.unusable_jwks import make_unusable_jwks
 
@@ -57,7 +58,7 @@ def run_suite(suite: Suite, compat: Literal["strict", "envoy"]) -> list[Result]:
     if loaded.errors:
         raise ConfigError("", "\n".join(map(str, loaded.errors)))
     known: dict[str, Json] = {}
-    keys = make_unusable_jwks()
+    keys = make_unusable_jwks() if loaded.all(RequestAuthentication) else ""
     return [_run(case, _config(loaded, case.workload, keys, known), compat) for case in suite.cases]
 
 
@@ -69,7 +70,7 @@ def _config(loaded: Loaded, spec: WorkloadSpec, keys: str, known: dict[str, Json
 
 
 def _run(case: Case, config: Json, compat: Literal["strict", "envoy"]) -> Result:
-    checker = Checker(config, compat)
+    checker = Checker(config, compat, is_inbound=True)
     [outcome] = checker.run([_request(case)])
     details = str(outcome.get("error") or outcome.get("details") or "")
     allowed = bool(outcome.get("cluster")) and not outcome.get("error")

@@ -1,0 +1,1 @@
+"""The threat model, row by row."""
