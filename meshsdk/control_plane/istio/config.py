@@ -131,15 +131,6 @@ class Scope:
     """Of a gateway: what is visible to it, whatever gateways it is for."""
 
     @cached_property
-    def aliases(self) -> dict[str, list[str]]:
-        """Services of Kubernetes that stand for another host, by that host."""
-        found: dict[str, list[str]] = {}
-        for service in self.services:
-            if service.external_name:
-                found.setdefault(service.external_name, []).append(service.hostname)
-        return found
-
-    @cached_property
     def by_host(self) -> dict[str, Service]:
         """One service a host name."""
         return by_host(self.services)

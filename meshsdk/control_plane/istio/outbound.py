@@ -101,7 +101,7 @@ class _Building:
         is_bound = self._is_none or (listener is not None and listener.is_bound)
         if not bind and is_bound:
             bind = _LOOPBACK
-        for service in (each for each in egress.services if not each.external_name):
+        for service in egress.services:
             for port in service.ports:
                 if port.protocol == "UDP" or self._is_reserved(bind, port):
                     continue

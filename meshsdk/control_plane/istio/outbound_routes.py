@@ -95,7 +95,6 @@ class _Building:
         found = virtual_hosts(
             groups,
             self._proxy,
-            self._scope.aliases,
             with_ports=not port,
             counts_attempts=self._counts,
         )
@@ -127,7 +126,7 @@ class _Building:
             yield HostGroup(number, routes, tuple(found), tuple(hosts))
 
     def _defaults(self, services: Iterable[Service]) -> Iterator[HostGroup]:
-        for service in (each for each in services if not each.external_name):
+        for service in services:
             for port in service.ports:
                 if port.is_http or port.is_auto:
                     route = self._default_route(service, port.number)
@@ -180,8 +179,6 @@ def _cluster_of(services: dict[str, Service], port: int) -> Callable[[Destinatio
         number = port
         if not destination.port and service is not None and len(service.ports) == 1:
             number = service.ports[0].number
-        if service is not None and service.external_name:
-            return outbound_cluster(replace(destination, host=service.external_name), number)
         return outbound_cluster(destination, number)
 
     return cluster_of

@@ -1,6 +1,6 @@
 """Virtual hosts of a route configuration: by what names a caller may ask for a service."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from meshsdk.control_plane.istio.proxies import Proxy
@@ -20,16 +20,10 @@ class HostGroup:
 
 
 def virtual_hosts(
-    groups: Iterable[HostGroup],
-    proxy: Proxy,
-    aliases: Mapping[str, Sequence[str]],
-    *,
-    with_ports: bool,
-    counts_attempts: bool,
+    groups: Iterable[HostGroup], proxy: Proxy, *, with_ports: bool, counts_attempts: bool
 ) -> Iterator[tuple[int, Json]]:
     """Port and virtual host; the first to claim a name or a domain has it.
 
-    `aliases`: other host names of a service, by its own.
     `with_ports`: the listener has no port of its own, so that domains come with theirs too.
     """
     every = tuple(groups)
@@ -54,8 +48,7 @@ def virtual_hosts(
             if service is None:
                 domains, expanded = [host], set[str]()
             else:
-                names_of = (host, *aliases.get(host, ()))
-                domains, expanded = _domains(service, names_of, port, proxy)
+                domains, expanded = _domains(service, port, proxy)
             left = [
                 domain
                 for domain in dict.fromkeys(domains)
@@ -73,17 +66,11 @@ def _virtual_host(
     return {**found, "include_request_attempt_count": True} if counts_attempts else found
 
 
-def _domains(
-    service: Service, hosts: Iterable[str], port: int, proxy: Proxy
-) -> tuple[list[str], set[str]]:
+def _domains(service: Service, port: int, proxy: Proxy) -> tuple[list[str], set[str]]:
     """All domains, and those of them that are other words for the host name. Source: istiod,
     generateVirtualHostDomains."""
-    domains: list[str] = []
-    short: list[str] = []
-    for host in hosts:
-        others = list(_with_port(alternatives(host, proxy.dns_domain), port))
-        domains += [*_with_port([host], port), *others]
-        short += others
+    short = list(_with_port(alternatives(service.hostname, proxy.dns_domain), port))
+    domains = [*_with_port([service.hostname], port), *short]
     if service.is_headless:
         domains += [f"*.{domain}" for domain in domains]
     addresses = [
