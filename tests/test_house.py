@@ -371,7 +371,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(tmp_path: Path) -> None:
     beside |= {str(path.relative_to(ROOT)) for path in (PACKAGE / "cli/demo").rglob("*.yaml")}
     assert names == sources | beside
     assert {Path(name).name for name in licences} == {"LICENSE", "NOTICE"}
-    assert wheel.stat().st_size < 1_000_000
+    assert wheel.stat().st_size < 1_500_000
 
 
 def test_integrations_is_a_link_beside_the_typing_marker() -> None:

@@ -1,0 +1,128 @@
+"""Every file of the platform team's YAML, as it is, and its effect: SDK and Envoy on both sides."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from meshsdk.cli.demo.members import FRONTEND, ORDER_SERVICE, PAYMENT_SERVICE
+from tests.e2e.serving import header
+from tests.e2e.yaml_mesh import Kind, YamlMesh, running
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+CLIENT = pytest.mark.parametrize("client", ["sdk", "envoy"])
+CHARGES = "/api/v1/charges"
+PAYMENTS = "payment-service.payments"
+DENIED = (403, "RBAC: access denied")
+
+
+@pytest.fixture(scope="module", params=["sdk", "envoy"])
+def mesh(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[YamlMesh]:
+    servers: Kind = request.param
+    directory: Path = tmp_path_factory.mktemp("yaml")
+    with running(directory, servers) as found:
+        yield found
+
+
+def said(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.text
+
+
+def test_nobody_refuses_what_is_served(mesh: YamlMesh) -> None:
+    mesh.call(FRONTEND, "envoy", "api-service")
+
+    assert mesh.nacks() == []
+    assert len(mesh.plane.ads.clients()) >= 4
+
+
+@CLIENT
+def test_the_canary_gets_its_tenth(mesh: YamlMesh, client: Kind) -> None:
+    calls = [mesh.call(FRONTEND, client, "api-service") for _ in range(150)]
+
+    versions = [str(each.json()["server"]).split()[1] for each in calls]
+    assert {each.status_code for each in calls} == {200}
+    assert 1 <= versions.count("v2") <= 40  # of 150: 15, 6.8 standard deviations
+
+
+@CLIENT
+def test_the_callers_identity_arrives(mesh: YamlMesh, client: Kind) -> None:
+    response = mesh.call(ORDER_SERVICE, client, PAYMENTS, "POST", CHARGES)
+
+    assert response.status_code == 200, response.text
+    forwarded = header(response.json(), "x-forwarded-client-cert")
+    assert forwarded is not None
+    assert f"URI={ORDER_SERVICE.spiffe_id}" in forwarded
+    assert f"By={PAYMENT_SERVICE.spiffe_id}" in forwarded
+
+
+@CLIENT
+def test_payments_are_for_order_service_and_one_method_and_path(
+    mesh: YamlMesh, client: Kind
+) -> None:
+    assert said(mesh.call(FRONTEND, client, PAYMENTS, "POST", CHARGES)) == DENIED
+    assert said(mesh.call(ORDER_SERVICE, client, PAYMENTS, "GET", CHARGES)) == DENIED
+    assert said(mesh.call(ORDER_SERVICE, client, PAYMENTS, "POST", "/other")) == DENIED
+
+
+@CLIENT
+@pytest.mark.parametrize(
+    ("headers", "path", "status"),
+    [
+        ({}, "/api/items", 200),  # the mesh gives each request an id
+        ({"x-request-id": "1"}, "/api/items", 200),
+        ({}, "/admin", 403),
+    ],
+)
+def test_the_gateway_asks_for_a_request_id_and_a_path(
+    mesh: YamlMesh, client: Kind, headers: dict[str, str], path: str, status: int
+) -> None:
+    response = mesh.call(FRONTEND, client, "api-gateway", "GET", path, headers)
+
+    assert response.status_code == status, response.text
+
+
+def test_an_empty_request_id_is_denied_by_the_sdk_and_replaced_by_envoy(mesh: YamlMesh) -> None:
+    is_sdk = mesh.servers == "sdk"
+
+    empty = {"x-request-id": ""}
+    response = mesh.call(FRONTEND, "sdk", "api-gateway", "GET", "/api/items", empty)
+    replaced = mesh.call(FRONTEND, "envoy", "api-gateway", "GET", "/api/items", empty)
+
+    assert response.status_code == (403 if is_sdk else 200)
+    assert replaced.status_code == 200
+
+
+@CLIENT
+def test_the_gateway_is_for_the_frontend(mesh: YamlMesh, client: Kind) -> None:
+    assert said(mesh.call(ORDER_SERVICE, client, "api-gateway.team-a", path="/api/x")) == DENIED
+
+
+@CLIENT
+@pytest.mark.parametrize(
+    ("role", "status"), [("partner", 200), ("guest", 403), ("", 403), ("forged", 401)]
+)
+def test_partners_bring_a_token(mesh: YamlMesh, client: Kind, role: str, status: int) -> None:
+    token = mesh.partner_token("partner" if role == "forged" else role)
+    if role == "forged":
+        token = token[:-8] + "AAAAAAAA"
+    headers = {"authorization": f"Bearer {token}"} if role else {}
+
+    response = mesh.call(ORDER_SERVICE, client, "payment-api.payments", headers=headers)
+
+    assert response.status_code == status, response.text
+
+
+@CLIENT
+def test_what_is_in_no_registry_is_blocked(mesh: YamlMesh, client: Kind) -> None:
+    assert mesh.call(FRONTEND, client, "evil.example").status_code == 502
+
+
+def test_plaintext_is_refused(mesh: YamlMesh) -> None:
+    url = f"http://127.0.0.1:{mesh.ports[PAYMENT_SERVICE]}/"
+
+    with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+        httpx.get(url, trust_env=False)
