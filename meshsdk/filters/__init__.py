@@ -10,13 +10,14 @@ from meshsdk.filters import (
     cors,
     csrf,
     ext_authz,
+    ext_authz_network,
     fault,
     header_mutation,
     jwt_authn,
     local_ratelimit,
+    peer_metadata,
     ratelimit,
     rbac,
-    peer_metadata,
     rbac_network,
     router,
     stateful_session,
@@ -36,9 +37,12 @@ HTTP_FILTERS: Final[tuple[HttpFilterExtension, ...]] = (
     header_mutation.EXTENSION,
     local_ratelimit.EXTENSION,
     ratelimit.EXTENSION,
+    peer_metadata.EXTENSION,
     stateful_session.EXTENSION,
 )
-    peer_metadata.EXTENSION,
-NETWORK_FILTERS: Final[tuple[NetworkFilterExtension, ...]] = (rbac_network.EXTENSION,)
+NETWORK_FILTERS: Final[tuple[NetworkFilterExtension, ...]] = (
+    rbac_network.EXTENSION,
+    ext_authz_network.EXTENSION,
+)
 
 __all__ = ["HTTP_FILTERS", "NETWORK_FILTERS"]
