@@ -102,6 +102,8 @@ def enter_serving(serving: Serving | None) -> Entered:
 
 def leave_serving(entered: Entered) -> None:
     """For adapters, in the same context as `enter_serving`."""
-    if entered.detach is not None:
-        entered.detach()
-    _SERVING.reset(entered.token)
+    try:
+        if entered.detach is not None:
+            entered.detach()
+    finally:
+        _SERVING.reset(entered.token)

@@ -209,7 +209,9 @@ def _for_app(effect: CallApp, span: Span) -> CallApp:
         token = otel_context.attach(trace.set_span_in_context(span))
         return lambda: otel_context.detach(token)
 
-    return CallApp(request, Serving(request, lambda: known.deadline, attach))
+    return replace(
+        effect, request=request, serving=Serving(request, lambda: known.deadline, attach)
+    )
 
 
 def _is_carried(headers: Headers) -> bool:

@@ -168,7 +168,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str, dict[s
         with envoy_of({"static_resources": theirs, "admin": admin}, directory / "run"):
             with httpx.Client(trust_env=False) as client:
                 _call_all(client, f"http://127.0.0.1:{port}", {"host": "reviews"})
-            _wait_for(directory / "envoy" / "text", len(CALLS))
+            wait_for(directory / "envoy" / "text", len(CALLS))
         ours = resources(directory / "sdk", 80, clusters)
         mesh = Mesh.static({"static_resources": ours}, options=Options(emit=silent))
         with mesh, httpx.Client(transport=MeshTransport(mesh)) as client:
@@ -197,7 +197,7 @@ def _call_all(client: httpx.Client, url: str, headers: dict[str, str]) -> None:
         call(client, url)
 
 
-def _wait_for(path: Path, lines: int) -> None:
+def wait_for(path: Path, lines: int) -> None:
     """Envoy writes at its own pace; the end of the process does not wait for it."""
     ends = monotonic() + 15
     while not path.exists() or path.read_text().count("\n") < lines:
