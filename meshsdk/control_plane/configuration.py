@@ -10,7 +10,7 @@ from meshsdk.control_plane.istio.authn import FetchedJwks, KeySets
 from meshsdk.control_plane.istio.authz import IstioVersion
 from meshsdk.control_plane.istio.config import Config
 from meshsdk.control_plane.istio.documents import Problem
-from meshsdk.control_plane.istio.loader import Loaded, load
+from meshsdk.control_plane.istio.loader import Loaded, Loader
 from meshsdk.control_plane.istio.registry_build import build_registry
 from meshsdk.identity.unusable_jwks import make_unusable_jwks
 
@@ -41,6 +41,7 @@ class Configuration:
         self._translation = translation
         self._others = others
         self._key_sets = KeySets(fetched, make_unusable_jwks(), translation.remote_jwks)
+        self._loader = Loader()
         self._said: frozenset[str] = frozenset()
         self.problems: tuple[Problem, ...] = ()
         """Of the files as they are now."""
@@ -49,7 +50,7 @@ class Configuration:
     def reload(self) -> None:
         """Read every file. UsageError where the directory cannot be read; what was good last then stays."""
         texts = {**read_texts(self._directory), **self._others()}
-        loaded = load(texts)
+        loaded = self._loader.load(texts)
         self.problems = loaded.problems
         self.config = self._config(loaded.with_last_good(self.config.loaded))
         self._tell()

@@ -84,17 +84,39 @@ class Loaded:
 
 def load(texts: Mapping[str, str], kinds: Sequence[Kind] = KINDS) -> Loaded:
     """Reads every document of texts, file name to text. Never raises for what they say."""
-    loading = _Loading(kinds)
-    for file, text in texts.items():
-        loading.read(file, text)
-    return loading.result()
+    return Loader(kinds).load(texts)
+
+
+class Loader:
+    """Loads again and again: of a document that stands where it stood nothing is read anew, and its
+    noun is the same object."""
+
+    def __init__(self, kinds: Sequence[Kind] = KINDS) -> None:
+        self._kinds = {(kind.group, kind.name): kind for kind in kinds}
+        self._known: dict[tuple[str, int, str], _Loading] = {}
+
+    def load(self, texts: Mapping[str, str]) -> Loaded:
+        """As `load` does; from one thread at a time."""
+        known: dict[tuple[str, int, str], _Loading] = {}
+        loading = _Loading(self._kinds)
+        for file, text in texts.items():
+            for first_line, part in _parts(text):
+                place = file, first_line, part
+                found = self._known.get(place)
+                if found is None:
+                    found = _Loading(self._kinds)
+                    found.read(*place)
+                known[place] = found
+                loading.absorb(found)
+        self._known = known
+        return loading.result()
 
 
 class _Loading:
-    """One load: what has been read so far."""
+    """What has been read so far: of one text between two `---`, or of all."""
 
-    def __init__(self, kinds: Sequence[Kind]) -> None:
-        self._kinds = {(kind.group, kind.name): kind for kind in kinds}
+    def __init__(self, kinds: Mapping[tuple[str, str], Kind]) -> None:
+        self._kinds = kinds
         self._found: dict[Key, Parsed] = {}
         self._mesh: tuple[Mark, MeshConfig | None] | None = None
         self._problems: list[Problem] = []
@@ -109,13 +131,30 @@ class _Loading:
         documents = _sorted(self._found.values())
         return Loaded(documents, tuple(self._problems), mesh or MeshConfig(), mark)
 
-    def read(self, file: str, text: str) -> None:
-        for first_line, part in _parts(text):
-            try:
-                for node in read_nodes(part, file, first_line):
-                    self._document(node)
-            except SpecError as error:
-                self._problems.append(problem_of(error, None))
+    def read(self, file: str, first_line: int, part: str) -> None:
+        try:
+            for node in read_nodes(part, file, first_line):
+                self._document(node)
+        except SpecError as error:
+            self._problems.append(problem_of(error, None))
+
+    def absorb(self, other: "_Loading") -> None:
+        """Adds what another has read; of two with one name the first counts."""
+        for key, parsed in other._found.items():
+            before = self._found.get(key)
+            if before is None:
+                self._found[key] = parsed
+            else:
+                text = f"{key} is also at {before.mark}"
+                self._problems.append(Problem("error", parsed.mark, "metadata.name", text, key))
+        if other._mesh is not None and self._mesh is not None:
+            text = f"no apiVersion and no kind: the mesh config, which is also at {self._mesh[0]}"
+            self._problems.append(Problem("error", other._mesh[0], "", text, MESH_CONFIG))
+        else:
+            self._mesh = other._mesh or self._mesh
+        self._problems += other._problems
+        for kind, marks in other._skipped.items():
+            self._skipped.setdefault(kind, []).extend(marks)
 
     def _document(self, node: Node) -> None:
         if not isinstance(node.value, Mapping):

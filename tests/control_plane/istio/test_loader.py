@@ -3,7 +3,7 @@
 import pytest
 
 from meshsdk.control_plane.istio.authorization_policy import AuthorizationPolicy
-from meshsdk.control_plane.istio.loader import Loaded, load
+from meshsdk.control_plane.istio.loader import Loaded, Loader, load
 from meshsdk.control_plane.istio.peer_authentication import PeerAuthentication
 
 _POLICY = """\
@@ -287,3 +287,34 @@ def test_a_broken_mesh_config_keeps_its_last_good_version() -> None:
 
 def _names(loaded: Loaded) -> list[str]:
     return sorted(each.metadata.name for each in loaded.documents)
+
+
+def test_what_stands_where_it_stood_is_not_read_anew() -> None:
+    loader = Loader()
+    one, other = (_peers(name) for name in ("a", "b"))
+    before = loader.load({"a.yaml": one, "b.yaml": other})
+
+    after = loader.load({"a.yaml": one, "b.yaml": other.replace("STRICT", "DISABLE")})
+
+    nouns = [[each.noun for each in loaded.documents] for loaded in (before, after)]
+    assert nouns[0][0] is nouns[1][0]
+    assert nouns[0][1] != nouns[1][1]
+
+
+def test_a_name_that_is_there_twice_is_told_each_time() -> None:
+    loader = Loader()
+    texts = {"a.yaml": _peers("a"), "b.yaml": _peers("a")}
+
+    first, second = loader.load(texts), loader.load(texts)
+
+    assert [str(each) for each in first.errors] == [str(each) for each in second.errors]
+    assert "is also at a.yaml:1:1" in str(first.errors[0])
+
+
+def _peers(name: str) -> str:
+    return f"""\
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {{name: {name}, namespace: shop}}
+spec: {{mtls: {{mode: STRICT}}}}
+"""
