@@ -13,7 +13,7 @@ from typing import Final
 
 from meshsdk.clock import SystemClock
 from meshsdk.control_plane.configuration import Translation
-from meshsdk.control_plane.debug import DebugServer
+from meshsdk.control_plane.debug import DebugServer, show_over_xds
 from meshsdk.control_plane.folder import Options, load_folder
 from meshsdk.control_plane.istio.translate import translate
 from meshsdk.control_plane.serving import ControlPlane, ServingOptions
@@ -116,6 +116,7 @@ def serve(options: argparse.Namespace, given: Options) -> int:
             pages = DebugServer(plane, options.debug_port)
         except OSError as error:
             raise UsageError(f"--debug-port {options.debug_port}: {error.strerror}") from error
+        show_over_xds(plane)
         stack.enter_context(plane)
         pages.start()
         stack.callback(pages.stop)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, Self, TypeAlias
 
-from meshsdk.control_plane.ads_session import Resource, Session, Snapshot, Watch, resource
+from meshsdk.control_plane.ads_debug import DEBUG, debug_pages
+from meshsdk.control_plane.ads_session import Resource, Session, Snapshot, resource
+from meshsdk.control_plane.ads_status import ClientStatus, status_of
 from meshsdk.errors import ConfigError
 from meshsdk.wire.ads_codec import METHODS, SERVICE, NodeRequest, decode_request, encode_response
 from meshsdk.wire.grpc_server import GrpcServer, ServerCall, ServerTls
@@ -23,41 +25,11 @@ that was given is encoded once, whatever number of nodes gets it, and is not to 
 Changes: TypeAlias = Mapping[str, Mapping[str, Mapping[str, object] | None]]
 """As NodeSnapshot; None removes."""
 SnapshotSource: TypeAlias = Callable[[], NodeSnapshot | None]
+Pages: TypeAlias = Callable[[str, ServerCall], str]
 Admit: TypeAlias = Callable[[Mapping[str, object], ServerCall], SnapshotSource]
 
 _LOG = logging.getLogger("meshsdk.control_plane")
 _MAX_UNREAD: Final = 16  # requests of one stream that wait; then gRPC's flow control holds the rest
-
-
-@dataclass(frozen=True, slots=True)
-class TypeStatus:
-    """What a client was sent of one type, and said to it."""
-
-    subscribed: frozenset[str]
-    """With `*` for the wildcard."""
-    version_sent: str
-    version_acked: str
-    nack: str | None
-    """What it said against the last response that it answered; None for an ACK."""
-    is_settled: bool
-    """It has answered the last response; also when there was none."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStatus:
-    """A connected client. One that opens two streams is there twice."""
-
-    node_id: str
-    node: Mapping[str, object]
-    """`config.core.v3.Node` in proto-JSON."""
-    variant: Variant
-    types: Mapping[str, TypeStatus]
-    """By type URL, for the types that it has asked for."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Every response has been answered."""
-        return all(status.is_settled for status in self.types.values())
 
 
 class AdsServer:
@@ -72,17 +44,20 @@ class AdsServer:
         snapshot_for: Callable[[Mapping[str, object]], NodeSnapshot | None] | None = None,
         *,
         admit: Admit | None = None,
+        pages: Pages | None = None,
         max_streams: int = 32,
     ) -> None:
         """`snapshot_for` is asked, with the node, for those that `set` was not called for: when
         their stream begins, and by `refresh`. None: none yet. On a thread of the server.
 
         `admit` takes its place where callers prove who they are: it is asked when a stream has
-        said its node, may abort the call, and gives what is asked for this stream's snapshot."""
+        said its node, may abort the call, and gives what is asked for this stream's snapshot.
+        `pages` gives the texts of the type `istio.io/debug`, by name; it may abort the call."""
         self.grpc = GrpcServer(threads=max_streams + 4)
         """For other services on the same addresses; add them before `start`."""
         self._snapshot_for = snapshot_for
         self._admit = admit
+        self._pages = pages
         self._max_streams = max_streams
         self._news = threading.Condition(threading.RLock())
         self._streams: list[_Stream] = []
@@ -178,7 +153,7 @@ class AdsServer:
                     stream.node_id,
                     stream.node,
                     stream.session.variant,
-                    {url: _status(watch) for url, watch in stream.session.watches.items()},
+                    {url: status_of(watch) for url, watch in stream.session.watches.items()},
                 )
                 for stream in self._streams
                 if stream.node_id is not None
@@ -224,6 +199,10 @@ class AdsServer:
     ) -> Iterator[bytes]:
         if stream.node_id is None and requests:
             self._introduce(stream, requests[0].node, call)
+        if self._pages is not None:
+            for request in requests:
+                yield from debug_pages(request.request, stream.session.variant, self._pages, call)
+            requests = [each for each in requests if each.request.type_url != DEBUG]
         with self._news:
             for request in requests:
                 stream.session.receive(request.request)
@@ -260,7 +239,7 @@ class AdsServer:
     def _is_settled(self, stream: "_Stream") -> bool:
         current, watches = self._current(stream), stream.session.watches.values()
         is_served = current is not None and stream.served is current and bool(watches)
-        return is_served and all(_status(watch).is_settled for watch in watches)
+        return is_served and all(status_of(watch).is_settled for watch in watches)
 
     # -- snapshots --------------------------------------------------------------------------
 
@@ -376,13 +355,3 @@ class _Stream:
             self.failure = f"the request cannot be read: {error}"
         finally:
             self.end()
-
-
-def _status(watch: Watch) -> TypeStatus:
-    return TypeStatus(
-        frozenset(watch.names | ({"*"} if watch.is_wildcard else set())),
-        watch.version_sent,
-        watch.version_acked,
-        watch.nack,
-        watch.answered == watch.nonce,
-    )

@@ -3,17 +3,18 @@
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, cast
 from urllib.parse import urlsplit
 
-from meshsdk.control_plane.ads_server import ClientStatus
 from meshsdk.control_plane.ads_session import (
     CLUSTER,
     LISTENER,
     LOAD_ASSIGNMENT,
     ROUTE_CONFIGURATION,
 )
+from meshsdk.control_plane.ads_status import ClientStatus
 from meshsdk.control_plane.istio.services import Service
 from meshsdk.control_plane.serving import ControlPlane
 
@@ -99,6 +100,11 @@ def page(plane: ControlPlane, path: str) -> str | None:
     name = urlsplit(path).path.removeprefix("/debug/")
     found = PAGES.get(name)
     return None if found is None else json.dumps(found(plane), indent=1, default=str) + "\n"
+
+
+def show_over_xds(plane: ControlPlane) -> None:
+    """Serve the pages as the type `istio.io/debug`, too, to identities of the root namespace."""
+    plane.page = partial(page, plane)
 
 
 class DebugServer:

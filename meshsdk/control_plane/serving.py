@@ -97,7 +97,9 @@ class ControlPlane:
         self.configuration = Configuration(
             directory, self._key_sets, options.translation, self._registrations.texts
         )
-        self.ads = AdsServer(admit=self._admit, max_streams=options.max_streams)
+        self.page: Callable[[str], str | None] = lambda _: None
+        """The debug page of a name; `debug.show_over_xds` sets it."""
+        self.ads = AdsServer(admit=self._admit, pages=self._page, max_streams=options.max_streams)
         if signing is not None:
             service = CertificateService(
                 signing, self._authenticator, longest=options.certificate_ttl
@@ -173,6 +175,19 @@ class ControlPlane:
         self._reload()
         self._is_stale = True
         self._wake.set()
+
+    def _page(self, name: str, call: ServerCall) -> str:
+        """For identities of the root namespace only, as istiod."""
+        caller = self._authenticator.caller(call)
+        if caller is None:
+            call.abort("UNAUTHENTICATED", "authentication required")
+        if caller.namespace != self.configuration.config.mesh.root_namespace:
+            told = f'the debug info is not available for current identity: "{caller}"'
+            call.abort("PERMISSION_DENIED", told)
+        text = self.page(name)
+        if text is None:
+            call.abort("NOT_FOUND", f"no debug page {name}")
+        return text
 
     def state(self, node: Mapping[str, object]) -> NodeState:
         """What a node is to get by the configuration in force. ConfigError where its id is none."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from meshsdk.control_plane.ads_server import AdsServer, ClientStatus, NodeSnapshot
+from meshsdk.control_plane.ads_server import AdsServer, NodeSnapshot
 from meshsdk.control_plane.ads_session import (
     CLUSTER,
     LISTENER,
@@ -15,6 +15,7 @@ from meshsdk.control_plane.ads_session import (
     NAME_TABLE,
     ROUTE_CONFIGURATION,
 )
+from meshsdk.control_plane.ads_status import ClientStatus
 from meshsdk.errors import ConfigError
 from meshsdk.wire.ads_stream import AdsStream, AdsTransport
 from meshsdk.wire.channel import open_channel

@@ -14,8 +14,9 @@ import pytest
 from meshsdk import Mesh
 from meshsdk.clock import SystemClock
 from meshsdk.config.bootstrap import Bootstrap, Credentials, Node, Server
+from meshsdk.control_plane.ads_debug import DEBUG
 from meshsdk.control_plane.ads_session import CLUSTER, SECRET
-from meshsdk.control_plane.debug import DebugServer
+from meshsdk.control_plane.debug import DebugServer, show_over_xds
 from meshsdk.control_plane.istio.config import Config
 from meshsdk.control_plane.istio.proxies import Proxy, parse_proxy
 from meshsdk.control_plane.istio.translate import NodeState
@@ -421,6 +422,27 @@ def test_debug_pages_say_what_is_served_to_whom(plane: Plane) -> None:
     assert json.loads(found["configz"])["documents"][0]["at"].endswith("/cart.yaml:2:1")
     assert json.loads(found["registryz"])[0]["hostname"] == HOST.format("cart")
     assert HOST.format("cart") in json.loads(found["endpointz"])
+
+
+@pytest.mark.parametrize(
+    ("who", "code"),
+    [("istio-system", ""), ("shop", "PERMISSION_DENIED"), ("", "UNAUTHENTICATED")],
+)
+def test_debug_pages_over_xds_are_for_the_root_namespace(plane: Plane, who: str, code: str) -> None:
+    show_over_xds(plane.plane)
+    token = plane.token(who) if who else ""
+    node = {"id": node_id(namespace=who or "shop")}
+
+    with plane.stream(node, token, plaintext=not who) as stream:
+        event = next(ask(stream, DEBUG, "syncz"))
+
+    if code:
+        assert isinstance(event, StreamEnded), event
+        assert event.code == code
+    else:
+        assert isinstance(event, DiscoveryResponse), event
+        (page,) = event.resources
+        assert json.loads(page.raw)[0]["proxy"] == "cart-1.istio-system"
 
 
 def get(pages: DebugServer, path: str, host: str = "127.0.0.1") -> str:

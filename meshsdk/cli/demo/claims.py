@@ -19,8 +19,8 @@ from meshsdk.cli.demo.members import (
 )
 from meshsdk.cli.demo.running import CANARY, Running
 from meshsdk.clock import SystemClock
-from meshsdk.control_plane.ads_server import ClientStatus
 from meshsdk.control_plane.ads_session import ROUTE_CONFIGURATION
+from meshsdk.control_plane.ads_status import ClientStatus
 
 CALLS: Final = 1_000
 _AFTER_A_CRASH: Final = 300
