@@ -8,10 +8,13 @@ import pytest
 
 from meshsdk.call.effects import Fetch, Fetched, GrpcFetch, GrpcFetched, Reply, SideCall
 from meshsdk.call.message import Request, Reset, ResetReason
+from meshsdk.identity import X509Context
 from meshsdk.mesh import Mesh
+from meshsdk.testing.ca import FakeCa
 from meshsdk.wire.grpc_message import frame
 from tests.upstream.colours import RUN
 from tests.upstream.h2_server import Served2, h2
+from tests.upstream.mtls import server_context
 from tests.upstream.raw_server import RawServer, Served, answering, serving
 
 COLOURS = sorted(RUN)
@@ -27,7 +30,9 @@ _H2: Mapping[str, object] = {
 SERVICE = "envoy.service.auth.v3.Authorization"
 
 
-def mesh_of(port: int, **more: object) -> Mesh:
+def mesh_of(
+    port: int, config: Mapping[str, object] = {}, identity: X509Context | None = None
+) -> Mesh:
     """A mesh that knows one cluster, `side`."""
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     cluster = {
@@ -37,9 +42,9 @@ def mesh_of(port: int, **more: object) -> Mesh:
             "cluster_name": "side",
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
-        **more,
+        **config,
     }
-    return Mesh.static({"static_resources": {"clusters": [cluster]}})
+    return Mesh.static({"static_resources": {"clusters": [cluster]}}, identity=identity)
 
 
 def perform(colour: str, mesh: Mesh, *effects: SideCall) -> list[Reply]:
@@ -124,7 +129,7 @@ def test_a_cluster_that_does_not_exist_or_is_full_is_a_reset() -> None:
     full = {"circuit_breakers": {"thresholds": [{"max_requests": 0}]}}
 
     (unknown,) = perform("sync", mesh_of(1), Fetch("other", GET))
-    (overflow,) = perform("sync", mesh_of(1, **full), Fetch("side", GET))
+    (overflow,) = perform("sync", mesh_of(1, full), Fetch("side", GET))
 
     assert isinstance(unknown, Reset)
     assert "does not exist" in unknown.detail
@@ -135,7 +140,7 @@ def test_a_cluster_that_does_not_exist_or_is_full_is_a_reset() -> None:
 def test_a_host_that_fails_side_calls_is_ejected() -> None:
     outlier = {"consecutive_5xx": 1, "max_ejection_percent": 100}
     with one_after_another(plain(b"", "503 Service Unavailable")) as server:
-        mesh = mesh_of(server.address.port, outlier_detection=outlier)
+        mesh = mesh_of(server.address.port, {"outlier_detection": outlier})
         perform("sync", mesh, Fetch("side", GET))
 
     (host,) = mesh.live.clusters["side"].hosts.values()
@@ -172,7 +177,7 @@ def test_a_unary_call_goes_over_the_clusters_http2(colour: str) -> None:
             served.answer(stream, _check_answer(), _GRPC, trailers={b"grpc-status": b"0"})
 
     with serving(h2(script)) as server:
-        mesh = mesh_of(server.address.port, **_H2)
+        mesh = mesh_of(server.address.port, _H2)
         found, again = perform(colour, mesh, CHECK, CHECK)
 
     assert found == again == GrpcFetched(0, {"status": {"code": 7}})
@@ -187,6 +192,56 @@ def test_a_unary_call_goes_over_the_clusters_http2(colour: str) -> None:
     assert active(mesh) == (0, 0)
 
 
+def _istio_mtls(san: str) -> Mapping[str, object]:
+    """The transport socket that istiod gives a gRPC cluster."""
+    validation = {
+        "default_validation_context": {"match_subject_alt_names": [{"exact": san}]},
+        "validation_context_sds_secret_config": {"name": "ROOTCA", "sds_config": {"ads": {}}},
+    }
+    certificate = {"name": "default", "sds_config": {"ads": {}}}
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/"
+            "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": "outbound_.9000_._.authz.auth.svc.cluster.local",
+            "common_tls_context": {
+                "alpn_protocols": ["istio-peer-exchange", "istio", "h2"],
+                "tls_certificate_sds_secret_configs": [certificate],
+                "combined_validation_context": validation,
+            },
+        },
+    }
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_service_is_asked_over_mtls_and_must_be_who_the_cluster_says(colour: str) -> None:
+    ca = FakeCa()
+    identity = ca.context("shop/client")
+
+    def script(served: Served2) -> None:
+        request = served.request()
+        if request is not None:
+            served.answer(request[0], _check_answer(), _GRPC, trailers={b"grpc-status": b"0"})
+            served.next()
+
+    with serving(h2(script), context=server_context(ca, "auth/authz")) as server:
+        port = server.address.port
+        right, wrong = (
+            mesh_of(
+                port, {**_H2, "transport_socket": _istio_mtls(str(ca.spiffe_id(who)))}, identity
+            )
+            for who in ("auth/authz", "auth/other")
+        )
+        (answered,) = perform(colour, right, CHECK)
+        (refused,) = perform(colour, wrong, CHECK)
+
+    assert answered == GrpcFetched(0, {"status": {"code": 7}})
+    assert isinstance(refused, Reset)
+    assert refused.reason is ResetReason.TLS_FAILURE
+    assert not refused.request_sent
+
+
 def _grpc_end(trailers: Mapping[bytes, bytes], body: bytes = b"", status: bytes = b"200") -> Reply:
     def script(served: Served2) -> None:
         request = served.request()
@@ -197,7 +252,7 @@ def _grpc_end(trailers: Mapping[bytes, bytes], body: bytes = b"", status: bytes 
         served.next()
 
     with serving(h2(script)) as server:
-        (found,) = perform("sync", mesh_of(server.address.port, **_H2), CHECK)
+        (found,) = perform("sync", mesh_of(server.address.port, _H2), CHECK)
     return found
 
 
@@ -232,7 +287,7 @@ def test_an_answer_that_is_no_unary_answer_is_an_error(
 def test_nobody_at_the_address_is_a_reset() -> None:
     with one_after_another() as server:
         port = server.address.port
-    (found,) = perform("sync", mesh_of(port, **_H2), CHECK)
+    (found,) = perform("sync", mesh_of(port, _H2), CHECK)
 
     assert isinstance(found, Reset)
     assert found.reason is ResetReason.CONNECT_FAILURE
