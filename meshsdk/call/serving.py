@@ -9,7 +9,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from meshsdk.call.headers import Pair
+from meshsdk.call.headers import Headers, Pair
 from meshsdk.call.message import Request
 
 _TRACE: Final = (
@@ -64,17 +64,20 @@ class Serving:
         carried = self._carried
         if carried is None:
             headers = self.request.headers
-            carried = self._carried = (
-                tuple([p for p in headers.pairs if p[0] in TRACE_FIELDS]),
-                tuple([p for p in headers.pairs if p[0] in _EACH]),
-            )
+            carried = self._carried = (_joined(headers, _TRACE), _joined(headers, _EACH))
         trace, each = carried
         headers = request.headers
         more: list[Pair] = []
         if trace and not headers.has_any(TRACE_FIELDS):
             more += trace
         more += [pair for pair in each if pair[0] not in headers]
-        return request.with_headers(headers.plus(more)) if more else request
+        return request.with_headers(headers.exchanged("", more)) if more else request
+
+
+def _joined(headers: Headers, names: tuple[str, ...]) -> tuple[Pair, ...]:
+    """These fields, each in one line: `tracestate` and `baggage` may come in several."""
+    found = [(name, headers.values(name)) for name in names]
+    return tuple([(name, ",".join(values)) for name, values in found if values])
 
 
 _SERVING: ContextVar[Serving | None] = ContextVar("meshsdk_serving", default=None)

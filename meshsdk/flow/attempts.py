@@ -1,7 +1,5 @@
 """What goes out: the request of each attempt, its time limits, and what comes back of our own."""
 
-from dataclasses import replace
-
 from meshsdk.call.effects import Attempt, Send
 from meshsdk.call.endpoint import Host
 from meshsdk.call.message import LocalReply, Request, Response
@@ -57,7 +55,15 @@ def _inherit(call: Call, ends: float) -> bool:
     left, total = max(0.0, ends - call.started), call.timeouts.total
     if total is not None and total <= left:
         return False
-    call.timeouts = replace(call.timeouts, total=left)
+    usual = call.timeouts
+    call.timeouts = deadline.Timeouts(
+        left,
+        usual.per_try,
+        usual.per_try_idle,
+        usual.rewrites_grpc_timeout,
+        usual.hedges,
+        usual.patience,
+    )
     call.ends_early = True
     return True
 

@@ -57,7 +57,8 @@ def _observed(flow: Flow[None], call: SeenCall, recorder: CallRecorder) -> Flow[
                 continue
             if is_asking:
                 call.answered_at = clock.monotonic()
-                _answered(call, reply)
+                if call.spans is not None or type(reply) is Reset:
+                    _answered(call, reply)
             elif kind is Deliver and isinstance(reply, BodyEnd):
                 call.end = reply
             effect = flow.send(reply)

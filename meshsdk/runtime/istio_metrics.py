@@ -67,7 +67,7 @@ def _answer(call: SeenCall) -> tuple[int, str, str | None]:
     if not isinstance(outcome, Response):
         return 0, flags, None
     code = 0 if context.local_status == 0 else outcome.status
-    if not is_grpc_request(call.request):
+    if not is_grpc_request(context.forwarded or call.request):
         return code, flags, None
     trailers = None if call.end is None else call.end.trailers
     status = None if trailers is None else trailers.get("grpc-status")
