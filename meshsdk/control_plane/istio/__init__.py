@@ -8,10 +8,10 @@ from typing import Final
 from meshsdk.control_plane.istio import (
     authorization_policy,
     destination_rule,
+    endpoint_slice,
     gateway,
     grpc_route,
     http_route,
-    endpoint_slice,
     kubernetes_endpoints,
     kubernetes_service,
     namespace,

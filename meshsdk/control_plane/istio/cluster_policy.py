@@ -4,11 +4,9 @@ from typing import Final
 
 from meshsdk.control_plane.istio.cluster_tls import is_original_dst
 from meshsdk.control_plane.istio.connection_pool import (
-    KEEPALIVE,
     ConnectionPool,
     Keepalive,
     OutlierDetection,
-    parse_keepalive,
 )
 from meshsdk.control_plane.istio.envoy_json import seconds_text
 from meshsdk.control_plane.istio.load_balancer import LoadBalancer, Warmup
@@ -41,16 +39,11 @@ def connection_fields(
             "min_retry_concurrency": budget[1],
         }
     fields: Json = {"circuit_breakers": limits, "connect_timeout": seconds_text(timeout)}
-    every = [each for each in (_mesh_keepalive(mesh), pool.keepalive) if each is not None]
+    every = [each for each in (mesh.keepalive, pool.keepalive) if each is not None]
     if every:
         merged = {name: value for each in every for name, value in _keepalive(each).items()}
         fields["upstream_connection_options"] = {"tcp_keepalive": merged}
     return fields
-
-
-def _mesh_keepalive(mesh: MeshConfig) -> Keepalive | None:
-    found = None if mesh.rest is None else mesh.rest.message("tcpKeepalive", KEEPALIVE)
-    return None if found is None else parse_keepalive(found)
 
 
 def _keepalive(keepalive: Keepalive) -> Json:

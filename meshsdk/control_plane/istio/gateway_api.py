@@ -8,6 +8,7 @@ from typing import Final
 from meshsdk.control_plane.istio.documents import Metadata
 from meshsdk.control_plane.istio.hostnames import DOMAIN
 from meshsdk.control_plane.istio.http_actions import (
+    Cors,
     Destination,
     DirectResponse,
     HeaderOperations,
@@ -29,8 +30,8 @@ BACKEND: Final = fields("group", "kind", "namespace", "name", "port", "weight", 
 _NOT_BUILT: Final = "not built, and the route would do something else"
 FILTER: Final = fields(
     "type", "requestHeaderModifier", "responseHeaderModifier", "requestMirror",
-    "requestRedirect", "urlRewrite",
-    refused={"extensionRef": _NOT_BUILT, "cors": _NOT_BUILT, "externalAuth": _NOT_BUILT},
+    "requestRedirect", "urlRewrite", "cors",
+    refused={"extensionRef": _NOT_BUILT, "externalAuth": _NOT_BUILT},
 )  # fmt: skip
 _MODIFIER: Final = fields("set", "add", "remove")
 _VALUE: Final = fields("name", "value")
@@ -38,6 +39,9 @@ _MIRROR: Final = fields("backendRef", "percent", "fraction")
 _FRACTION: Final = fields("numerator", "denominator")
 _REDIRECT: Final = fields("scheme", "hostname", "path", "port", "statusCode")
 _REWRITE: Final = fields("hostname", "path")
+_CORS: Final = fields(
+    "allowOrigins", "allowMethods", "allowHeaders", "exposeHeaders", "maxAge", "allowCredentials"
+)
 _PATH: Final = fields("type", "replaceFullPath", "replacePrefixMatch")
 _HEADER: Final = fields("type", "name", "value")
 _TYPES: Final = {"Exact": "exact", "RegularExpression": "regex"}
@@ -72,6 +76,7 @@ class Filters:
     prefix: str | None = None
     """What stands instead of the prefix that matched; of `redirect` or `rewrite`."""
     mirrors: tuple[Mirror, ...] = ()
+    cors: Cors | None = None
 
 
 def parse_parents(spec: SpecReader, namespace: str) -> tuple[Parent, ...]:
@@ -134,6 +139,8 @@ def parse_filters(reader: SpecReader, namespace: str) -> Filters:
             case "RequestMirror":
                 mirror = _mirror(each.required_message("requestMirror", _MIRROR), namespace)
                 found = replace(found, mirrors=(*found.mirrors, *mirror))
+            case "CORS":
+                found = replace(found, cors=_cors(each.required_message("cors", _CORS)))
             case _:
                 raise each.error_at("type", f"{kind} is not built")
     return found
@@ -141,12 +148,24 @@ def parse_filters(reader: SpecReader, namespace: str) -> Filters:
 
 def _operations(reader: SpecReader) -> Operations:
     def values(name: str) -> dict[str, str]:
-        return {
-            each.required_string("name"): each.string("value")
-            for each in reader.messages(name, _VALUE)
-        }
+        found: dict[str, str] = {}
+        for each in reader.messages(name, _VALUE):  # of one name twice the first counts
+            found.setdefault(each.required_string("name").lower(), each.string("value"))
+        return found
 
     return Operations(values("set"), values("add"), reader.strings("remove"))
+
+
+def _cors(reader: SpecReader) -> Cors:
+    age = reader.integer("maxAge", 0, at_least=0)
+    return Cors(
+        tuple(StringMatch("exact", each) for each in reader.strings("allowOrigins") if each),
+        reader.strings("allowMethods"),
+        reader.strings("allowHeaders"),
+        reader.strings("exposeHeaders"),
+        float(age) if age else None,
+        reader.boolean("allowCredentials") or None,
+    )
 
 
 def _redirect(reader: SpecReader, found: Filters) -> Filters:
@@ -179,7 +198,7 @@ def _path(reader: SpecReader) -> tuple[str, str | None]:
     if reader.string("type") != "ReplacePrefixMatch":
         expected = "expected ReplaceFullPath or ReplacePrefixMatch"
         raise reader.error_at("type", f"{expected}, found {reader.string('type')!r}")
-    return "", reader.string("replacePrefixMatch") or "/"
+    return "", reader.string("replacePrefixMatch").removesuffix("/") or "/"
 
 
 def _mirror(reader: SpecReader, namespace: str) -> tuple[Mirror, ...]:
@@ -242,6 +261,7 @@ def rules_of(
             timeout=timeout,
             retries=retries,
             mirrors=filters.mirrors,
+            cors=filters.cors,
             headers=filters.headers,
             is_gateway_api=True,
         )

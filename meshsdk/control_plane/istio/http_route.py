@@ -75,7 +75,9 @@ def _match(reader: SpecReader) -> HttpMatch:
         uri = (
             StringMatch("regex", checked_regex(path, "value"))
             if how == "regex"
-            else StringMatch("exact" if how == "exact" else "prefix", value)
+            else StringMatch("exact", value)
+            if how == "exact"
+            else StringMatch("prefix", value.removesuffix("/") or "/")
         )
     method = reader.string("method")
     return HttpMatch(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from meshsdk.control_plane.istio.load_balancer import LOCALITY, LocalityLb, parse_locality
+from meshsdk.control_plane.istio.load_balancer import LocalityLb
 from meshsdk.control_plane.istio.mesh_config import MeshConfig
 from meshsdk.control_plane.istio.proxies import Proxy
 from meshsdk.control_plane.istio.services import Endpoint
@@ -42,8 +42,7 @@ def locality_lb(mesh: MeshConfig, policy: TrafficPolicy) -> LocalityLb | None:
     balancer = policy.load_balancer
     found = None if balancer is None else balancer.locality
     if found is None:
-        rest = None if mesh.rest is None else mesh.rest.message("localityLbSetting", LOCALITY)
-        found = LocalityLb() if rest is None else parse_locality(rest)
+        found = mesh.locality_lb
     return found if found.is_enabled else None
 
 

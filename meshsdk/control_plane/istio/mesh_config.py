@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from meshsdk.control_plane.istio.connection_pool import KEEPALIVE, Keepalive, parse_keepalive
 from meshsdk.control_plane.istio.extension_providers import (
     ExtensionProvider,
     parse_extension_providers,
 )
 from meshsdk.control_plane.istio.http_actions import RETRIES, Retries, parse_retries
+from meshsdk.control_plane.istio.load_balancer import LOCALITY, LocalityLb, parse_locality
 from meshsdk.control_plane.istio.nodes import Node
 from meshsdk.control_plane.istio.spec_fields import Fields, Note, fields
 from meshsdk.control_plane.istio.spec_reader import SpecReader
@@ -25,9 +27,11 @@ _FIELDS: Final = fields(
     "inboundClusterStatName", "inboundTrafficPolicy", "localityLbSetting", "meshMTLS",
     "outboundClusterStatName", "outboundTrafficPolicy", "pathNormalization",
     "protocolDetectionTimeout", "proxyInboundListenPort", "proxyListenPort", "rootNamespace",
-    "tcpKeepalive", "tlsDefaults", "trustDomain", "trustDomainAliases",
-    "verifyCertificateAtClient",
-    refused={"compliancePolicy": "not built, and TLS would be weaker than it asks for"},
+    "tcpKeepalive", "trustDomain", "trustDomainAliases", "verifyCertificateAtClient",
+    refused={
+        "compliancePolicy": "not built, and TLS would be weaker than it asks for",
+        "tlsDefaults": "not built, and TLS would be weaker than it asks for",
+    },
     ignored={
         "ca": _HERE, "certificates": _HERE, "configSources": _HERE,
         "enablePrometheusMerge": _HERE, "ingressClass": _NO_GATEWAY,
@@ -119,9 +123,9 @@ class MeshConfig:
     outbound_cluster_stat_name: str = ""
     default_config: Mapping[str, object] = field(default_factory=dict[str, object])
     """ProxyConfig as it was written, camelCase: names checked, types not."""
-    rest: SpecReader | None = None
-    """For the messages that other kinds' files know: `localityLbSetting`, `tcpKeepalive`,
-    `tlsDefaults`. None where there is no document."""
+    locality_lb: LocalityLb = field(default_factory=LocalityLb)
+    keepalive: Keepalive | None = None
+    """None leaves it to the system."""
 
     def provider(self, name: str) -> ExtensionProvider | None:
         """The extension provider of a name."""
@@ -137,6 +141,8 @@ def parse_mesh_config(node: Node, notes: list[Note]) -> MeshConfig:
     """The settings of a MeshConfig document."""
     reader = SpecReader(node, "", _FIELDS, notes)
     mesh_mtls = _message(reader, "meshMTLS", _TLS)
+    locality = reader.message("localityLbSetting", LOCALITY)
+    keepalive = reader.message("tcpKeepalive", KEEPALIVE)
     return MeshConfig(
         trust_domain=reader.string("trustDomain") or "cluster.local",
         trust_domain_aliases=reader.strings("trustDomainAliases"),
@@ -175,8 +181,19 @@ def parse_mesh_config(node: Node, notes: list[Note]) -> MeshConfig:
         inbound_cluster_stat_name=reader.string("inboundClusterStatName"),
         outbound_cluster_stat_name=reader.string("outboundClusterStatName"),
         default_config=_plain(reader, "defaultConfig", _DEFAULT_CONFIG),
-        rest=reader,
+        locality_lb=LocalityLb() if locality is None else parse_locality(locality),
+        keepalive=None if keepalive is None else parse_keepalive(keepalive),
     )
+
+
+def _locality_lb(reader: SpecReader) -> LocalityLb:
+    found = reader.message("localityLbSetting", LOCALITY)
+    return LocalityLb() if found is None else parse_locality(found)
+
+
+def _tcp_keepalive(reader: SpecReader) -> Keepalive | None:
+    found = reader.message("tcpKeepalive", KEEPALIVE)
+    return None if found is None else parse_keepalive(found)
 
 
 def _message(reader: SpecReader, name: str, known: Fields) -> SpecReader:
