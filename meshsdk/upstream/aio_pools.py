@@ -12,6 +12,8 @@ from meshsdk.errors import MeshError
 from meshsdk.upstream import steps
 from meshsdk.upstream.aio_connection import AioConnection
 from meshsdk.upstream.async_pools import AsyncPools
+from meshsdk.upstream.body import RequestBody
+from meshsdk.upstream.body_copy import CopyDropped, LoopCopy
 from meshsdk.upstream.dialing import is_unix
 from meshsdk.upstream.pool import HostPool
 from meshsdk.upstream.sync_connection import set_options
@@ -96,15 +98,21 @@ class AioPools(AsyncPools[AioConnection]):
 
     # -- shadow requests --------------------------------------------------------------------
 
-    def mirror(self, mirror: Mirror, data: bytes) -> None:
+    def mirror(self, mirror: Mirror, body: RequestBody) -> None:
         """Send a shadow request in a task of its own, which ends with the loop."""
-        task = self._loop.create_task(self._quietly(mirror, data))
+        if body.exhausted:
+            shadow = RequestBody(body.read_whole())
+        else:
+            copy = LoopCopy()
+            body.copy_to(copy)
+            shadow = RequestBody(async_source=aiter(copy))
+        task = self._loop.create_task(self._quietly(mirror, shadow))
         self._shadows.add(task)
         task.add_done_callback(self._shadows.discard)
 
-    async def _quietly(self, mirror: Mirror, data: bytes) -> None:
-        with suppress(MeshError, TimeoutError):  # nobody is there to be told
-            await self.shadow(mirror, data)
+    async def _quietly(self, mirror: Mirror, body: RequestBody) -> None:
+        with suppress(MeshError, TimeoutError, CopyDropped):  # nobody is there to be told
+            await self.shadow(mirror, body)
 
     # -- idle connections -------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from meshsdk.call.effects import Mirror
 from meshsdk.upstream import steps
 from meshsdk.upstream.anyio_connection import AnyioConnection, open_stream
 from meshsdk.upstream.async_pools import AsyncPools
+from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.pool import HostPool
 from meshsdk.upstream.sync import SyncUpstream
 from meshsdk.upstream.sync_connection import set_options
@@ -19,9 +20,9 @@ class AnyioPools(AsyncPools[AnyioConnection]):
         super().reset()
         self._shadows = SyncUpstream(self.tls, self.addresses, self.clock)
 
-    def mirror(self, mirror: Mirror, data: bytes) -> None:
+    def mirror(self, mirror: Mirror, body: RequestBody) -> None:
         """On a thread: a task under trio needs a nursery, and the caller's would wait for it."""
-        self._shadows.mirror(mirror, data)
+        self._shadows.mirror(mirror, body)
 
     # -- performing steps -------------------------------------------------------------------
 

@@ -82,7 +82,7 @@ class AsyncCall(Call):
             case Dial():
                 return await pools.dial(effect, wanted.origin, wanted.timeouts)
             case Mirror():
-                wanted.body.on_whole(lambda data: pools.mirror(effect, data))
+                pools.mirror(effect, wanted.body)
                 return None
             case ReadBody(limit):
                 await _pull(wanted.body, limit)

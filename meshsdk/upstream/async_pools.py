@@ -50,12 +50,13 @@ class AsyncPools(Pools[C]):
         return await self.run(next_piece(exchange))
 
     @abstractmethod
-    def mirror(self, mirror: Mirror, data: bytes) -> None:
-        """Send a shadow request and do not wait for it."""
+    def mirror(self, mirror: Mirror, body: RequestBody) -> None:
+        """Send a shadow request and do not wait for it; a body that is still coming is sent as it
+        comes."""
 
-    async def shadow(self, mirror: Mirror, data: bytes) -> None:
-        """Send a shadow request; its answer is read and dropped."""
-        outcome = await self.send(Send(mirror.attempt, mirror.timeout), RequestBody(data))
+    async def shadow(self, mirror: Mirror, body: RequestBody) -> None:
+        """Send a shadow request with a body of its own; its answer is read and dropped."""
+        outcome = await self.send(Send(mirror.attempt, mirror.timeout), body)
         exchange = self.exchange(outcome)
         if exchange is None:
             return

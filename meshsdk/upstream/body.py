@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 from meshsdk.errors import UsageError
+from meshsdk.upstream.body_copy import BodyCopy
 
 REPLAY_LIMIT: Final = 1 << 20
 """Octets kept for retries: Envoy's default per_connection_buffer_limit_bytes, 1 MiB."""
@@ -17,9 +18,9 @@ class RequestBody:
     """One call's request body, through all of its attempts."""
 
     __slots__ = (
+        "_copies",
         "_kept",
         "_limit",
-        "_on_end",
         "_on_outgrown",
         "_size",
         "async_source",
@@ -44,7 +45,7 @@ class RequestBody:
         self._kept: list[bytes] | None = [data] if data else []
         self._size = len(data)
         self._limit = limit
-        self._on_end: list[Callable[[bytes], None]] = []
+        self._copies: list[BodyCopy] = []
         self._on_outgrown: Callable[[], None] | None = None
         self.pulled = len(data)
         """Octets taken from the application so far."""
@@ -76,6 +77,8 @@ class RequestBody:
         """The application gave this. What a filter has read must stay for the first attempt."""
         self.pulled += len(chunk)
         self._size += len(chunk)
+        for copy in self._copies:
+            copy.put(chunk)
         if self._kept is None:
             return
         if self._size <= self._limit or is_for_a_filter:
@@ -85,20 +88,29 @@ class RequestBody:
         if self._on_outgrown is not None:
             self._on_outgrown()
 
-    def on_whole(self, use: Callable[[bytes], None]) -> None:
-        """Call `use` with the whole body once it was pulled; never when it outgrows the buffer."""
-        if not self.exhausted:
-            self._on_end.append(use)
-        elif self.is_replayable:
-            use(self.read_whole())
+    def copy_to(self, copy: BodyCopy) -> None:
+        """Give another the body too: what was pulled at once, the rest as it is pulled. Before the
+        body outgrows its buffer."""
+        for chunk in self.kept:
+            copy.put(chunk)
+        if self.exhausted:
+            copy.end()
+        else:
+            self._copies.append(copy)
 
     def ended(self) -> None:
         """The source is exhausted."""
         self.exhausted = True
-        waiting, self._on_end = self._on_end, []
-        if self.is_replayable:
-            for use in waiting:
-                use(self.read_whole())
+        for copy in self._copies:
+            copy.end()
+        self._copies = []
+
+    def end_copies(self) -> None:
+        """Nothing more will be pulled: the call is over."""
+        if self._copies:
+            for copy in self._copies:
+                copy.drop()
+            self._copies = []
 
     def read_whole(self) -> bytes:
         """All that was pulled, joined. Only while `is_replayable`."""

@@ -126,6 +126,7 @@ class Call:
         """The call ends without a delivery, or its body is not wanted: the flow lets go."""
         if self.beside is not None:
             self.beside.settle(())
+        self.wanted.body.end_copies()
         exchange, self._undelivered = self._undelivered, None
         if isinstance(exchange, Exchange):
             exchange.abandon()
@@ -150,6 +151,7 @@ class Call:
         self, sent: int, trailers: list[RawPair] | None = None, reset: Reset | None = None
     ) -> None:
         """The exchange is over."""
+        self.wanted.body.end_copies()
         found = None if trailers is None else Headers.from_raw(trailers)
         complete(self.flow, BodyEnd(sent, self.wanted.body.pulled, found, reset))
 

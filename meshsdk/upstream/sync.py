@@ -1,12 +1,14 @@
 """Attempts of blocking callers, in any number of threads."""
 
 import threading
+from contextlib import suppress
 
 from meshsdk.call.effects import Dial, Dialed, Mirror, Send
 from meshsdk.call.message import Outcome, Reset
 from meshsdk.runtime.background import Background
 from meshsdk.upstream import steps
 from meshsdk.upstream.body import RequestBody
+from meshsdk.upstream.body_copy import CopyDropped, ThreadCopy
 from meshsdk.upstream.exchange import (
     BodyBroken,
     Exchange,
@@ -54,14 +56,24 @@ class SyncUpstream(Pools[SyncConnection]):
         """The next piece of a body; None at its end. BodyBroken, CallerTimedOut."""
         return self.run(next_piece(exchange))
 
-    def mirror(self, mirror: Mirror, data: bytes) -> None:
-        """Send a shadow request on another thread; its answer is read and dropped."""
+    def mirror(self, mirror: Mirror, body: RequestBody) -> None:
+        """Send a shadow request on another thread; its answer is read and dropped.
+
+        A body that is still coming is sent as it comes.
+        """
+        if body.exhausted:
+            shadow = RequestBody(body.read_whole())
+        else:
+            copy = ThreadCopy()
+            body.copy_to(copy)
+            shadow = RequestBody(source=iter(copy))
 
         def send() -> None:
-            outcome = self.send(Send(mirror.attempt, mirror.timeout), RequestBody(data))
-            exchange = self.exchange(outcome)
-            if exchange is not None:
-                self._drain(exchange, mirror.timeout)
+            with suppress(CopyDropped):
+                outcome = self.send(Send(mirror.attempt, mirror.timeout), shadow)
+                exchange = self.exchange(outcome)
+                if exchange is not None:
+                    self._drain(exchange, mirror.timeout)
 
         self._background.run(send)
 

@@ -75,7 +75,7 @@ class SyncCall(Call):
             case Dial():
                 return upstream.dial(effect, wanted.origin, wanted.timeouts)
             case Mirror():
-                wanted.body.on_whole(lambda data: upstream.mirror(effect, data))
+                upstream.mirror(effect, wanted.body)
                 return None
             case ReadBody(limit):
                 _pull(wanted.body, limit)
