@@ -192,13 +192,17 @@ def test_a_unary_call_goes_over_the_clusters_http2(colour: str) -> None:
     assert active(mesh) == (0, 0)
 
 
+def _sds(name: str) -> Mapping[str, object]:
+    ads: Mapping[str, object] = {}
+    return {"name": name, "sds_config": {"ads": ads}}
+
+
 def _istio_mtls(san: str) -> Mapping[str, object]:
     """The transport socket that istiod gives a gRPC cluster."""
     validation = {
         "default_validation_context": {"match_subject_alt_names": [{"exact": san}]},
-        "validation_context_sds_secret_config": {"name": "ROOTCA", "sds_config": {"ads": {}}},
+        "validation_context_sds_secret_config": _sds("ROOTCA"),
     }
-    certificate = {"name": "default", "sds_config": {"ads": {}}}
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
@@ -207,7 +211,7 @@ def _istio_mtls(san: str) -> Mapping[str, object]:
             "sni": "outbound_.9000_._.authz.auth.svc.cluster.local",
             "common_tls_context": {
                 "alpn_protocols": ["istio-peer-exchange", "istio", "h2"],
-                "tls_certificate_sds_secret_configs": [certificate],
+                "tls_certificate_sds_secret_configs": [_sds("default")],
                 "combined_validation_context": validation,
             },
         },
