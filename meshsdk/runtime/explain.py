@@ -8,7 +8,19 @@ from urllib.parse import urlsplit
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.decision_record import SHOWN, DecisionRecord
-from meshsdk.call.effects import Deliver, Dial, Effect, Mirror, Send, Sleep
+from meshsdk.call.effects import (
+    BodyRead,
+    Deliver,
+    Dial,
+    Effect,
+    Fetch,
+    Flow,
+    GrpcFetch,
+    Mirror,
+    ReadBody,
+    Send,
+    Sleep,
+)
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Reset, Response
 from meshsdk.errors import UsageError
@@ -67,9 +79,7 @@ def explain(source: Source, request: Request | HttpRequest, target: Target | Non
 
     flow = outbound(source, request, target, wait=0.0, observe=observe)
     try:
-        effect = next(flow)
-        while isinstance(effect, Mirror | Sleep):
-            effect = flow.send(None)
+        effect = _leaving(flow)
     finally:
         flow.close()
     found = _explanation(effect, seen[0] if seen else None, tuple(steps))
@@ -96,15 +106,21 @@ def explain_inbound(
     quiet = replace(source, live=replace(source.live, emit=silent))
     flow = inbound(quiet, request, connection, observe)
     try:
-        effect = next(flow)
-        while isinstance(effect, Sleep):
-            effect = flow.send(None)
+        effect = _leaving(flow)
     finally:
         flow.close()
     plan = source.plan()
     version = 0 if plan is None else plan.version
     found = _explanation(effect, seen[0], tuple(steps))
     return replace(found, decisions=_decisions(seen[0], version, request, source))
+
+
+def _leaving(flow: Flow[None]) -> Effect:
+    """The first effect that leaves the process; of a body nothing is known."""
+    effect = next(flow)
+    while isinstance(effect, Mirror | Sleep | ReadBody):
+        effect = flow.send(BodyRead(b"", complete=True) if isinstance(effect, ReadBody) else None)
+    return effect
 
 
 def _decisions(
@@ -146,6 +162,8 @@ def _explanation(
         return Explanation("", "", "", "", "", status, detail, (), steps)
     host = context.host if isinstance(effect, Send | Dial) else None
     details = outcome.detail if isinstance(outcome, Reset) else context.details
+    if isinstance(effect, Fetch | GrpcFetch):
+        details = f"asks cluster {effect.cluster}, which decides"
     return Explanation(
         context.listener,
         context.filter_chain,

@@ -9,6 +9,8 @@ from typing import cast
 
 import httpx
 
+from meshsdk.call.headers import Headers
+from meshsdk.call.message import Request
 from meshsdk.integrations.asgi import MeshMiddleware
 from meshsdk.integrations.httpx import AsyncMeshTransport, MeshTransport
 from meshsdk.mesh import Mesh
@@ -121,6 +123,16 @@ def test_an_issuer_that_redirects_or_is_down_refuses_tokens_and_is_left_in_peace
 
     assert refused == down == [401] * 10
     assert moved.asked == 1
+
+
+def test_explain_says_who_would_be_asked_and_asks_nobody() -> None:
+    keys = KeyServer(jwks(KEY))
+    request = Request("GET", "shop", "/", Headers([("authorization", f"Bearer {GOOD}")]))
+    with serving(keys.script) as server, jwt_mesh(server) as mesh:
+        found = mesh.explain(request)
+
+    assert found.details == "asks cluster keys, which decides"
+    assert keys.asked == 0
 
 
 # -- ext_authz ----------------------------------------------------------------------------------------
