@@ -45,6 +45,20 @@ class Rbac:
 
     enforced: Engine | None = None
     shadow: Engine | None = None
+    prefixes: tuple[str, str] = ("", "")
+    """Of the metadata of enforced and of shadow rules."""
+
+    def publishing_as(self, others: tuple[str, str]) -> "Rbac":
+        """The same policies, under another filter's prefix where it has none of its own."""
+        prefixes = self.prefixes[0] or others[0], self.prefixes[1] or others[1]
+        if prefixes == self.prefixes:
+            return self
+        enforced, shadow = self.enforced, self.shadow
+        return Rbac(
+            None if enforced is None else enforced.named(Names.of(prefixes[0], "enforced")),
+            None if shadow is None else shadow.named(Names.of(prefixes[1], "shadow")),
+            prefixes,
+        )
 
     def on_request(self, request: Request, context: CallContext) -> Verdict:
         """Shadow rules only publish; enforced ones publish and decide."""
@@ -110,17 +124,21 @@ def _engine(
 def parse(reader: Reader, extensions: Extensions) -> Rbac:
     """The filter of an envoy.extensions.filters.http.rbac.v3.RBAC; without rules it does nothing."""
     check(reader, TABLE)
-    return Rbac(*parse_engines(reader, extensions))
+    prefixes = reader.string("rules_stat_prefix"), reader.string("shadow_rules_stat_prefix")
+    return Rbac(*parse_engines(reader, extensions), prefixes)
 
 
 def parse_override(reader: Reader, extensions: Extensions) -> Override:
-    """A route's own policies instead of the listener's; none: the filter is off there."""
+    """A route's own policies instead of the listener's; none: the filter is off there.
+
+    They publish under the listener's prefixes where they have none (observed on Envoy 1.40).
+    """
     check(reader, PER_ROUTE_TABLE)
     rbac = reader.message("rbac")
     replacement = Rbac() if rbac is None else parse(rbac, extensions)
 
-    def override(_: HttpFilter) -> HttpFilter:
-        return replacement
+    def override(whole: HttpFilter) -> HttpFilter:
+        return replacement.publishing_as(whole.prefixes) if isinstance(whole, Rbac) else replacement
 
     return override
 

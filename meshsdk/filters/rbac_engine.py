@@ -1,7 +1,7 @@
 """What a set of policies decides, and the index that spares most of them the question."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol, TypeAlias
 
 from meshsdk.call.message import LocalReply, Request
@@ -72,12 +72,20 @@ class Names:
         hint = None if self.is_shadow else log_hint
         return Ruling(allowed, policy, metadata, hint, self.is_shadow, self.prefix)
 
+    def renamed(self, ruling: Ruling) -> Ruling:
+        """The same ruling under these keys."""
+        return self.ruling(ruling.allowed, ruling.policy, ruling.log_hint)
+
 
 class Engine(Protocol):
     """Rules or a matcher, compiled."""
 
     def decide(self, request: Request, facts: Facts) -> Ruling:
         """The ruling on a request."""
+        ...
+
+    def named(self, names: Names) -> "Engine":
+        """The same, publishing under other keys."""
         ...
 
 
@@ -91,6 +99,13 @@ class RuleEngine:
     on_match: tuple[Ruling, ...]
     on_none: Ruling
     index: "PolicyIndex | None" = field(default=None)
+
+    def named(self, names: Names) -> "RuleEngine":
+        return replace(
+            self,
+            on_match=tuple(map(names.renamed, self.on_match)),
+            on_none=names.renamed(self.on_none),
+        )
 
     def decide(self, request: Request, facts: Facts) -> Ruling:
         index = self.index

@@ -36,12 +36,20 @@ class MatcherEngine:
 
     matcher: Matcher[Context, Ruling]
     on_none: Ruling
+    names: Names | None = None
+    """In place of those that the tree's rulings have."""
+
+    def named(self, names: Names) -> "MatcherEngine":
+        return replace(self, on_none=names.renamed(self.on_none), names=names)
 
     def decide(self, request: Request, facts: Facts) -> Ruling:
         try:
-            return self.matcher.find((request, facts)) or self.on_none
+            found = self.matcher.find((request, facts))
         except _UnknownError:
             return self.on_none
+        if found is None:
+            return self.on_none
+        return found if self.names is None else self.names.renamed(found)
 
 
 def parse_matcher(reader: Reader, names: Names) -> MatcherEngine:

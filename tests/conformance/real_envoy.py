@@ -7,6 +7,7 @@ listener is an outcome too. Everything listens on 127.0.0.1, on ports of the sys
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -345,21 +346,28 @@ def _until(ready: Any, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def _add_logged(directory: Path, logged: Sequence[tuple[Json, str, int]]) -> None:
     """Flags, details and names from the access logs, once they are written."""
-    wanted = {(name, port) for _, name, port in logged if port}
+    # A port may serve a case twice: its entries are in the order of its requests.
+    wanted = Counter((name, port) for _, name, port in logged if port)
     deadline = monotonic() + _PATIENCE
-    found: dict[tuple[str, int], Json] = {}
-    while not wanted <= found.keys() and monotonic() < deadline:
-        for name in {missing[0] for missing in wanted - found.keys()}:
+    found: dict[tuple[str, int], list[Json]] = {}
+    while monotonic() < deadline:
+        missing = {key[0] for key, count in wanted.items() if len(found.get(key, ())) < count}
+        if not missing:
+            break
+        for name in missing:
+            found = {key: entries for key, entries in found.items() if key[0] != name}
             path = directory / f"access.{name}"
             for line in path.read_text().splitlines() if path.exists() else ():
                 with suppress(ValueError):  # half written
                     entry = json.loads(line)
-                    found[name, int(entry["from"].rsplit(":", 1)[1])] = entry
+                    port = int(entry["from"].rsplit(":", 1)[1])
+                    found.setdefault((name, port), []).append(entry)
         _PAUSE.wait(0.02)
     for outcome, name, port in logged:
-        entry = found.get((name, port))
-        if entry is None:
+        entries = found.get((name, port))
+        if not entries:
             continue
+        entry = entries.pop(0)
         for key in ("flags", "details", "route_name", "virtual_cluster"):
             if entry.get(key) not in (None, "", "-") and (key, entry[key]) != (
                 "details",

@@ -152,6 +152,24 @@ def test_a_route_replaces_the_policies_or_switches_them_off() -> None:
     assert not overridden({"rbac": {"rules": rules(action="DENY")}})
 
 
+# Observed on Envoy 1.40, by tests/conformance/test_differential_authz.py.
+@pytest.mark.parametrize(
+    ("own", "listeners", "key"),
+    [("", "pre_", "pre_"), ("own_", "pre_", "own_"), ("own_", "", "own_"), ("", "", "")],
+)
+def test_a_routes_policies_publish_under_the_listeners_prefix_unless_they_have_one(
+    own: str, listeners: str, key: str
+) -> None:
+    route: Config = {"rbac": {"rules": rules(), "rules_stat_prefix": own}}
+    whole = build({"rules": rules(), "rules_stat_prefix": listeners})
+
+    replaced = rbac.parse_override(Reader(route), ENVOY)(whole)
+
+    context = Given().context()
+    replaced.on_request(Given().request(), context)
+    assert f"{key}enforced_engine_result" in context.dynamic_metadata[rbac.NAMESPACE]
+
+
 # vectors: xds_poison; THREATS X4, X5.
 @pytest.mark.parametrize(
     ("config", "problem"),
