@@ -23,9 +23,11 @@ from meshsdk.control_plane.istio.translate import NodeState
 from meshsdk.control_plane.istio.workload_group import WorkloadGroup
 from meshsdk.control_plane.registration import Registrations
 from meshsdk.control_plane.serving import ControlPlane, ServingOptions
+from meshsdk.control_plane.shapes.tls import Json
 from meshsdk.control_plane.state_directory import ROOTS, LastGood, StateDirectory
 from meshsdk.control_plane.tokens import OWN_ISSUER, TokenIssuer, mint
 from meshsdk.errors import UsageError
+from meshsdk.resources.secret import Secret
 from meshsdk.testing.ca import FakeCa, chain_pem, private_key_pem
 from meshsdk.testing.clock import FakeClock
 from meshsdk.wire.ads_stream import AdsStream, AdsTransport
@@ -213,17 +215,7 @@ def test_plaintext_is_for_loopback_only(tmp_path: Path) -> None:
 
 
 def test_a_mesh_gets_configuration_and_certificate_by_token(plane: Plane) -> None:
-    token = plane.scratch / "token"
-    token.write_text(plane.token())
-    credentials = Credentials(
-        root_file=str(plane.state.path / ROOTS),
-        token_file=str(token),
-        server_name="istiod.istio-system.svc",
-    )
-    server = Server(f"127.0.0.1:{plane.tls_port}", credentials)
-    node = Node(node_id(), metadata={"NAMESPACE": "shop", "SERVICE_ACCOUNT": "cart"})
-
-    with Mesh.connect(Bootstrap((server,), node, ca=server)) as mesh:
+    with a_mesh(plane) as mesh:
         is_ready = mesh.ready(PATIENCE)
         svid = mesh.contexts.status.usable().svid()
 
@@ -451,3 +443,62 @@ def get(pages: DebugServer, path: str, host: str = "127.0.0.1") -> str:
     )
     with urllib.request.urlopen(request, timeout=PATIENCE) as response:
         return bytes(response.read()).decode()
+
+
+# -- SDS over ADS ---------------------------------------------------------------------------------
+
+
+def with_secret(config: Config, node: Proxy) -> NodeState:
+    """A cluster that presents a Secret's certificate, as a gateway's would."""
+    tls: Json = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {
+            "tls_certificate_sds_secret_configs": [
+                {"name": "kubernetes://web-tls", "sds_config": {"ads": {}}}
+            ]
+        },
+    }
+    cluster: Json = {
+        "name": "partner",
+        "type": "STATIC",
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": tls},
+    }
+    return NodeState({"partner": cluster})
+
+
+def test_a_mesh_gets_the_secrets_that_its_clusters_name(tmp_path: Path) -> None:
+    config, state = tmp_path / "config", StateDirectory(tmp_path / "state", "cluster.local", CLOCK)
+    config.mkdir()
+    (config / "secret.json").write_text(a_secret("shop"))
+    state.prepare()
+    own = TokenIssuer.of(OWN_ISSUER, state.token_key().jwks)
+    served = ControlPlane(
+        config, with_secret, ServingOptions(), signing=LastGood(state), own_issuer=own
+    )
+    port = served.listen()
+    with served:
+        running = Plane(served, state, config, port, 0, tmp_path)
+        with a_mesh(running) as mesh:
+            assert mesh.ready(PATIENCE)
+            wait_for(lambda: "kubernetes://web-tls" in secrets_of(mesh))
+            found = secrets_of(mesh)["kubernetes://web-tls"]
+
+    assert isinstance(found, Secret)
+
+
+def secrets_of(mesh: Mesh) -> Mapping[str, object]:
+    plan = mesh.publisher.plan
+    return {} if plan is None else plan.snapshot.secrets
+
+
+def a_mesh(plane: Plane) -> Mesh:
+    token = plane.scratch / "token"
+    token.write_text(plane.token())
+    credentials = Credentials(
+        root_file=str(plane.state.path / ROOTS),
+        token_file=str(token),
+        server_name="istiod.istio-system.svc",
+    )
+    server = Server(f"127.0.0.1:{plane.tls_port}", credentials)
+    node = Node(node_id(), metadata={"NAMESPACE": "shop", "SERVICE_ACCOUNT": "cart"})
+    return Mesh.connect(Bootstrap((server,), node, ca=server))
