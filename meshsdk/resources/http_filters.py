@@ -11,7 +11,9 @@ from meshsdk.config.extension import Extensions
 from meshsdk.config.fields import MessageTable, check, honoured, ignored
 from meshsdk.config.reader import Reader
 from meshsdk.errors import ConfigError, UnknownExtensionError
+from meshsdk.resources import istio_stats
 from meshsdk.resources.config_source import ConfigSource, parse_config_source
+from meshsdk.resources.istio_stats import IstioStats, parse_stats
 from meshsdk.resources.skipped_filters import AUTHORIZATION, HTTP
 from meshsdk.resources.typed_config import open_typed
 
@@ -58,6 +60,8 @@ class NamedFilter:
     """An optional filter that nobody knows."""
     discovery: Discovery | None = None
     """Set where the config comes by ECDS: `xds/assemble.py` puts it in."""
+    stats: IstioStats | None = None
+    """Of Istio's stats filter, which is skipped and tells telemetry what to count."""
 
     @property
     def decides_access(self) -> bool:
@@ -110,7 +114,8 @@ def _filter(entry: Reader, extensions: Extensions) -> NamedFilter:
         skipped = "" if parsed is not None else "its configuration has no effect"
         return NamedFilter(name, parsed, url, disabled, "" if extension.is_terminal else skipped)
     if url in HTTP:
-        return NamedFilter(name, None, url, disabled, HTTP[url])
+        stats = parse_stats(config) if url == istio_stats.TYPE_URL else None
+        return NamedFilter(name, None, url, disabled, HTTP[url], stats=stats)
     # Envoy knows the filters that decide access: to it such an entry is not optional.
     if entry.boolean("is_optional") and url not in AUTHORIZATION:
         return NamedFilter(name, None, url, disabled, "optional and unknown", is_unknown=True)

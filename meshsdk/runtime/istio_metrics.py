@@ -11,6 +11,7 @@ from meshsdk.call.message import Response
 from meshsdk.filters.peer_metadata import DOWNSTREAM_PEER, UPSTREAM_PEER
 from meshsdk.flow.cluster_plan import ClusterPlan
 from meshsdk.resilience.deadline import is_grpc_request
+from meshsdk.resources.istio_stats import IstioStats
 from meshsdk.resources.tls import UpstreamTls
 from meshsdk.telemetry.histogram import RequestMetrics, RequestSeries
 from meshsdk.telemetry.seen_call import SeenCall
@@ -23,9 +24,14 @@ _UNREACHED: Final = frozenset({"BlackHoleCluster", "PassthroughCluster"})
 class IstioMetrics:
     """Counts the calls of one direction."""
 
-    def __init__(self, metrics: RequestMetrics, us: Workload, *, is_inbound: bool) -> None:
+    def __init__(
+        self, metrics: RequestMetrics, us: Workload, stats: IstioStats, *, is_inbound: bool
+    ) -> None:
         self._metrics = metrics
         self._us = us
+        self._stats = stats
+        self._shape = metrics.number_of(stats)
+        """In keys: what the feed sends again goes on counting."""
         self.finished = self._inbound if is_inbound else self._outbound
 
     def _outbound(self, call: SeenCall) -> None:
@@ -35,9 +41,11 @@ class IstioMetrics:
         workload = "" if istio is None else istio.get("workload", "")
         answer = _answer(call)
         peer = context.filter_state.get(UPSTREAM_PEER) if context.filter_state else None
-        key = (context.cluster, workload, answer, peer)
+        key = (self._shape, context.cluster, workload, answer, peer)
         series = self._metrics.find(key) or self._metrics.add(
-            key, _outbound_labels(self._us, context, str(workload), peer) | _response(*answer)
+            key,
+            _outbound_labels(self._us, context, str(workload), peer) | _response(*answer),
+            self._stats,
         )
         self._count(call, series)
 
@@ -47,9 +55,9 @@ class IstioMetrics:
         peer = context.filter_state.get(DOWNSTREAM_PEER) if context.filter_state else None
         certificate = context.connection.peer.certificate
         names = None if certificate is None else certificate.uri_sans
-        key = (None, context.cluster, names, answer, peer)
+        key = (self._shape, context.cluster, names, answer, peer)
         series = self._metrics.find(key) or self._metrics.add(
-            key, _inbound_labels(self._us, context, peer) | _response(*answer)
+            key, _inbound_labels(self._us, context, peer) | _response(*answer), self._stats
         )
         self._count(call, series)
 

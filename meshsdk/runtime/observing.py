@@ -10,6 +10,7 @@ from meshsdk.config.bootstrap import Node
 from meshsdk.flow.cluster_plan import LiveState
 from meshsdk.resources.access_log import AccessLog
 from meshsdk.resources.hcm import HttpConnectionManager
+from meshsdk.resources.istio_stats import ALL
 from meshsdk.runtime.istio_metrics import IstioMetrics
 from meshsdk.runtime.log_files import LogFile, LogFiles
 from meshsdk.runtime.options import Options
@@ -19,7 +20,6 @@ from meshsdk.telemetry.seen_call import CallSpans, SeenCall, failed
 from meshsdk.telemetry.workload import labels_of, of_metadata
 from meshsdk.wire.peer_metadata import encode
 
-_STATS: Final = "type.googleapis.com/stats.PluginConfig"
 _TOLD: Final = ("NAME", "NAMESPACE", "OWNER", "WORKLOAD_NAME", "CLUSTER_ID", "MESH_ID", "LABELS")
 _TOLD_LABELS: Final = (
     "app",
@@ -51,9 +51,11 @@ class Observing:
         assert isinstance(hcm, HttpConnectionManager)
         asked = self._options
         finished: list[Callable[[SeenCall], None]] = []
-        wanted = any(named.type_url == _STATS for named in hcm.http_filters)
-        if asked.metrics == "always" or (asked.metrics == "feed" and wanted):
-            finished.append(IstioMetrics(self.metrics, self._us, is_inbound=is_inbound).finished)
+        told = next((f.stats for f in hcm.http_filters if f.stats is not None), None)
+        stats = (told or ALL) if asked.metrics == "always" else told
+        if asked.metrics != "never" and stats is not None:
+            made = IstioMetrics(self.metrics, self._us, stats, is_inbound=is_inbound)
+            finished.append(made.finished)
         if asked.access_log:
             finished += [
                 LogWriter(log, self.files.file(log.path)).finished for log in hcm.access_logs

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from threading import Lock
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 BOUNDS: Final = (
     0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000,
@@ -16,13 +16,32 @@ MAX_SERIES: Final = 10_000
 Labels: TypeAlias = Mapping[str, str]
 
 
+class Shape(Protocol):
+    """What of the metrics is wanted."""
+
+    def labels_without(self, metric: str, /) -> frozenset[str] | None:
+        """Labels that a metric (`requests_total`) does not have; None: it is not wanted at all."""
+        ...
+
+
+class _Whole:
+    def labels_without(self, metric: str, /) -> frozenset[str] | None:
+        del metric
+        return frozenset()
+
+
+WHOLE: Final[Shape] = _Whole()
+"""Every metric with all of its labels."""
+
+
 class RequestSeries:
     """What was counted under one set of labels. Only `RequestMetrics` writes to it."""
 
-    __slots__ = ("bytes_received", "bytes_sent", "count", "labels", "milliseconds", "sums")
+    __slots__ = ("bytes_received", "bytes_sent", "count", "labels", "milliseconds", "shape", "sums")
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: Labels, shape: Shape = WHOLE) -> None:
         self.labels = labels
+        self.shape = shape
         self.count = 0
         self.milliseconds = [0] * _BUCKETS
         self.bytes_received = [0] * _BUCKETS
@@ -37,17 +56,23 @@ class RequestMetrics:
     def __init__(self, max_series: int = MAX_SERIES) -> None:
         self._lock = Lock()
         self._series: dict[object, RequestSeries] = {}
+        self._shapes: dict[Shape, int] = {}
         self._max_series = max_series
         self.lost = 0
         """Requests that were not counted, as somebody invents labels."""
+
+    def number_of(self, shape: Shape) -> int:
+        """For keys: the same for shapes that are equal."""
+        with self._lock:
+            return self._shapes.setdefault(shape, len(self._shapes))
 
     def find(self, key: object) -> RequestSeries | None:
         """The series of a key; None: `add` it."""
         return self._series.get(key)
 
-    def add(self, key: object, labels: Labels) -> RequestSeries | None:
+    def add(self, key: object, labels: Labels, shape: Shape = WHOLE) -> RequestSeries | None:
         """A new series; None where there are too many, and the request is lost."""
-        made = RequestSeries(labels)
+        made = RequestSeries(labels, shape)
         with self._lock:
             if len(self._series) >= self._max_series:
                 self.lost += 1
@@ -79,7 +104,7 @@ class RequestMetrics:
 
 
 def _copy(series: RequestSeries) -> RequestSeries:
-    copy = RequestSeries(series.labels)
+    copy = RequestSeries(series.labels, series.shape)
     copy.count = series.count
     copy.milliseconds = list(series.milliseconds)
     copy.bytes_received = list(series.bytes_received)

@@ -1,6 +1,6 @@
 """The text format of Prometheus, version 0.0.4."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 from meshsdk.telemetry.histogram import BOUNDS, Labels, RequestMetrics, RequestSeries
@@ -19,31 +19,36 @@ Kind = Literal["counter", "gauge"]
 
 def request_lines(metrics: RequestMetrics) -> Iterator[str]:
     """`istio_requests_total` and its histograms."""
-    merged = list(_merged(metrics.series()).items())
-    if not merged:
-        return
-    yield "# TYPE istio_requests_total counter"
-    for labels, series in merged:
-        yield f"istio_requests_total{{{labels}}} {series.count}"
+    found = list(metrics.series())
+    counts: dict[str, int] = {}
+    for text, series in _shaped(found, "requests_total"):
+        counts[text] = counts.get(text, 0) + series.count
+    if counts:
+        yield "# TYPE istio_requests_total counter"
+    for text, count in counts.items():
+        yield f"istio_requests_total{{{text}}} {count}"
     for name, which, place in _HISTOGRAMS:
-        yield f"# TYPE {name} histogram"
-        for labels, series in merged:
-            yield from _histogram(name, labels, _buckets(series, which), series.sums[place])
+        merged: dict[str, tuple[list[int], float]] = {}
+        for text, series in _shaped(found, name.removeprefix("istio_")):
+            buckets, total = _buckets(series, which), series.sums[place]
+            known = merged.get(text)
+            if known is not None:
+                buckets = [a + b for a, b in zip(known[0], buckets, strict=True)]
+                total += known[1]
+            merged[text] = buckets, total
+        if merged:
+            yield f"# TYPE {name} histogram"
+        for text, (buckets, total) in merged.items():
+            yield from _histogram(name, text, buckets, total)
 
 
-def _merged(all_series: Iterable[RequestSeries]) -> Mapping[str, RequestSeries]:
-    """By labels: different keys may come to the same."""
-    found: dict[str, RequestSeries] = {}
+def _shaped(all_series: list[RequestSeries], metric: str) -> Iterator[tuple[str, RequestSeries]]:
+    """The series that have a metric, under the labels that it has there; some come to the same."""
     for series in all_series:
-        text = label_text(series.labels)
-        known = found.setdefault(text, series)
-        if known is not series:
-            known.count += series.count
-            for _, which, place in _HISTOGRAMS:
-                into = _buckets(known, which)
-                into[:] = [a + b for a, b in zip(into, _buckets(series, which), strict=True)]
-                known.sums[place] += series.sums[place]
-    return found
+        without = series.shape.labels_without(metric)
+        if without is not None:
+            kept = {name: value for name, value in series.labels.items() if name not in without}
+            yield label_text(kept), series
 
 
 def _buckets(series: RequestSeries, which: str) -> list[int]:

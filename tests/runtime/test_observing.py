@@ -112,6 +112,27 @@ def test_a_call_is_counted_where_the_feed_asks_for_it() -> None:
         assert label in only[0]
 
 
+def test_metrics_and_labels_that_the_feed_does_not_want_are_not_there() -> None:
+    stats = STATS.replace(
+        "stats.PluginConfig}",
+        "stats.PluginConfig, metrics: [{name: request_bytes, drop: true}, {name: requests_total,"
+        " tags_to_remove: [source_app, response_code]}, {tags_to_remove: [source_version]}]}",
+    )
+    seen = Seen(config("{cluster: c}", filters=stats))
+
+    seen.call(Response(200))
+    seen.call(Response(201))
+    lines = list(seen.observing.lines(seen.mesh.live))
+
+    assert len(seen.total()) == 1
+    assert seen.total()[0].endswith(" 2")
+    assert "source_app=" not in seen.total()[0]
+    assert not any("source_version=" in line for line in lines)
+    assert not any(line.startswith("istio_request_bytes") for line in lines)
+    counts = [line for line in lines if line.startswith("istio_response_bytes_count{")]
+    assert ["source_app=" in line and line.endswith(" 1") for line in counts] == [True, True]
+
+
 def test_without_a_word_of_the_feed_nothing_is_counted_unless_the_user_says_so() -> None:
     asked = Seen(config("{cluster: c}"), Options(metrics="always"))
     unasked = Seen(config("{cluster: c}"))
