@@ -186,16 +186,6 @@ def parse_mesh_config(node: Node, notes: list[Note]) -> MeshConfig:
     )
 
 
-def _locality_lb(reader: SpecReader) -> LocalityLb:
-    found = reader.message("localityLbSetting", LOCALITY)
-    return LocalityLb() if found is None else parse_locality(found)
-
-
-def _tcp_keepalive(reader: SpecReader) -> Keepalive | None:
-    found = reader.message("tcpKeepalive", KEEPALIVE)
-    return None if found is None else parse_keepalive(found)
-
-
 def _message(reader: SpecReader, name: str, known: Fields) -> SpecReader:
     found = reader.message(name, known)
     if found is not None:
