@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from meshsdk.control_plane.istio.hostnames import is_wildcard, is_within, overlap
 from meshsdk.control_plane.istio.http_match import MESH
@@ -11,7 +12,7 @@ from meshsdk.control_plane.istio.sidecar import EgressListener
 from meshsdk.control_plane.istio.virtual_service import VirtualService
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Egress:
     """One egress listener with all that it lets through."""
 
@@ -20,6 +21,31 @@ class Egress:
     virtual_services: tuple[VirtualService, ...]
     listener: EgressListener | None = None
     """None where no Sidecar says it: everything."""
+
+    def rules_for(self, hostname: str) -> list[VirtualService]:
+        """The VirtualServices of a host, oldest first."""
+        found = set(self._exact.get(hostname, ()))
+        found.update(i for host, i in self._wildcards if is_within(hostname, host))
+        return [self.virtual_services[i] for i in sorted(found)]
+
+    def most_specific(self, hostname: str) -> VirtualService | None:
+        """Whose wildcard is nearest to a host's name; the older of two."""
+        found = [(-len(host), i) for host, i in self._wildcards if is_within(hostname, host)]
+        return self.virtual_services[min(found)[1]] if found else None
+
+    @cached_property
+    def _exact(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for i, rule in enumerate(self.virtual_services):
+            for host in rule.hosts:
+                found.setdefault(host, []).append(i)
+        return found
+
+    @cached_property
+    def _wildcards(self) -> list[tuple[str, int]]:
+        return [
+            (host, i) for host, all_of in self._exact.items() if is_wildcard(host) for i in all_of
+        ]
 
 
 def everything(services: Iterable[Service], rules: Iterable[VirtualService]) -> Egress:
@@ -121,14 +147,3 @@ def _imports_rule(hosts: Iterable[tuple[str, str]], rule: VirtualService) -> boo
         and any(overlap(name, host) for name in rule.hosts)
         for namespace, host in hosts
     )
-
-
-def most_specific(egress: Egress, service: Service) -> VirtualService | None:
-    """Whose wildcard is nearest to a service's name."""
-    found = [
-        (len(host), i, rule)
-        for i, rule in enumerate(egress.virtual_services)
-        for host in rule.hosts
-        if is_wildcard(host) and is_within(service.hostname, host)
-    ]
-    return min(found, key=lambda each: (-each[0], each[1]))[2] if found else None

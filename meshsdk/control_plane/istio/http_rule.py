@@ -1,7 +1,8 @@
 """HTTPRoute of a VirtualService: conditions, and what happens where one of them holds."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from meshsdk.control_plane.istio.http_actions import (
     CORS,
@@ -35,8 +36,10 @@ from meshsdk.control_plane.istio.http_fault import (
     parse_mirrors,
 )
 from meshsdk.control_plane.istio.http_match import MATCH, HttpMatch, parse_http_match
-from meshsdk.control_plane.istio.spec_fields import fields
+from meshsdk.control_plane.istio.spec_fields import Fields, fields
 from meshsdk.control_plane.istio.spec_reader import SpecReader
+
+T = TypeVar("T")
 
 HTTP: Final = fields(
     "name", "match", "route", "redirect", "directResponse", "delegate", "rewrite", "timeout",
@@ -87,26 +90,26 @@ def parse_http_rule(reader: SpecReader, namespace: str) -> HttpRule:
         reader.string("name"),
         tuple(parse_http_match(each, namespace) for each in reader.messages("match", MATCH)),
         tuple(_route(each, namespace) for each in reader.messages("route", _ROUTE)),
-        _optional(reader, "redirect"),
-        None if (m := reader.message("directResponse", DIRECT)) is None else (
-            parse_direct_response(m)
-        ),
+        _optional(reader, "redirect", REDIRECT, parse_redirect),
+        _optional(reader, "directResponse", DIRECT, parse_direct_response),
         _delegate(reader, namespace),
-        None if (m := reader.message("rewrite", REWRITE)) is None else parse_rewrite(m),
+        _optional(reader, "rewrite", REWRITE, parse_rewrite),
         positive(reader, "timeout"),
-        None if (m := reader.message("retries", RETRIES)) is None else parse_retries(m),
-        None if (m := reader.message("fault", FAULT)) is None else parse_fault(m),
+        _optional(reader, "retries", RETRIES, parse_retries),
+        _optional(reader, "fault", FAULT, parse_fault),
         parse_mirrors(reader, namespace),
-        None if (m := reader.message("corsPolicy", CORS)) is None else parse_cors(m),
-        None if (m := reader.message("headers", HEADERS)) is None else parse_header_operations(m),
-    )  # fmt: skip
+        _optional(reader, "corsPolicy", CORS, parse_cors),
+        _optional(reader, "headers", HEADERS, parse_header_operations),
+    )
     _check(reader, rule)
     return rule
 
 
-def _optional(reader: SpecReader, name: str) -> Redirect | None:
-    found = reader.message(name, REDIRECT)
-    return None if found is None else parse_redirect(found)
+def _optional(
+    reader: SpecReader, name: str, known: Fields, parse: Callable[[SpecReader], T]
+) -> T | None:
+    found = reader.message(name, known)
+    return None if found is None else parse(found)
 
 
 def _check(reader: SpecReader, rule: HttpRule) -> None:
@@ -115,11 +118,10 @@ def _check(reader: SpecReader, rule: HttpRule) -> None:
             raise reader.error("expected route, redirect, directResponse or delegate, found none")
         if len(rule.routes) > 1 and not sum(each.weight for each in rule.routes):
             raise reader.error_at("route", "expected weights whose sum is more than 0")
-    for name in ("rewrite", "fault") if rule.redirect or rule.direct_response else ():
-        if name == "fault" and rule.direct_response is not None:
-            continue
-        if reader.has(name):
-            raise reader.error_at(name, "not with redirect or directResponse")
+    if rule.redirect is not None and rule.fault is not None:
+        raise reader.error_at("fault", "not with redirect")
+    if (rule.redirect or rule.direct_response) and rule.rewrite is not None:
+        raise reader.error_at("rewrite", "not with redirect or directResponse")
 
 
 def _route(reader: SpecReader, namespace: str) -> RouteDestination:

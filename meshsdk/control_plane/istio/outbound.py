@@ -161,7 +161,7 @@ class _Building:
                 return  # nobody may look at their first bytes
         chains: list[Chain] = []
         if kind != "http":
-            chains += self._bytes.of(where, egress.virtual_services)
+            chains += self._bytes.of(where, egress)
         if kind != "tcp":
             chains.append(self._http(where, kind))
         if entry is None or (kind == "auto" and entry.kind == "http"):

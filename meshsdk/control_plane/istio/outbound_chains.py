@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from meshsdk.control_plane.istio.config import Config, Scope
+from meshsdk.control_plane.istio.egress import Egress
 from meshsdk.control_plane.istio.envoy_json import message, seconds_text
-from meshsdk.control_plane.istio.hostnames import is_within
 from meshsdk.control_plane.istio.http_match import MESH
 from meshsdk.control_plane.istio.http_routes import outbound_cluster
 from meshsdk.control_plane.istio.http_rule import RouteDestination
@@ -61,13 +61,9 @@ class ByteChains:
         self._scope = scope
         self._shown = shown
 
-    def of(self, where: Where, rules: Iterable[VirtualService]) -> list[Chain]:
+    def of(self, where: Where, egress: Egress) -> list[Chain]:
         """All that pass a service's bytes."""
-        own = [
-            rule
-            for rule in rules
-            if any(is_within(where.service.hostname, host) for host in rule.hosts)
-        ]
+        own = egress.rules_for(where.service.hostname)
         if where.port.is_tls:
             return list(self._tls(where, own))
         return list(self._tcp(where, own))

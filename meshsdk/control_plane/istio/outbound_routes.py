@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final, cast
 
 from meshsdk.control_plane.istio.config import Config, Scope
-from meshsdk.control_plane.istio.egress import Egress, most_specific
+from meshsdk.control_plane.istio.egress import Egress
 from meshsdk.control_plane.istio.hash_policy import HashPolicies
 from meshsdk.control_plane.istio.hostnames import is_wildcard
 from meshsdk.control_plane.istio.http_actions import Destination
@@ -197,7 +197,7 @@ def _separated(
             chosen += [] if service is None else [service]
             continue
         within = [each for name, each in services.items() if _is_under(name, host)]
-        chosen += [each for each in within if most_specific(egress, each) is rule]
+        chosen += [each for each in within if egress.most_specific(each.hostname) is rule]
         hosts += [] if within else [host]
     return hosts, list({service.hostname: service for service in chosen}.values())
 
