@@ -164,10 +164,8 @@ class _AioCall:
         self.inbound = inbound
         self._context = context
         self.is_answered = False
-        self.context = context
+        self.context = cast("AioContext", _Context(self, context, handler))
         """What the application gets."""
-        if handler is not None and (handler.request_streaming or handler.response_streaming):
-            self.context = cast("AioContext", _StreamContext(self, context, handler))
 
     async def begin(self) -> None:
         """The application's answer begins."""
@@ -196,18 +194,25 @@ class _AioCall:
             raise
 
 
-class _StreamContext:
-    """The context of a streaming call, whose application may read and write by it."""
+class _Context:
+    """grpc.aio's own, but for what the mesh has changed in the request; the application may read and
+    write by it."""
 
-    def __init__(self, call: _AioCall, context: AioContext, handler: Handler) -> None:
+    def __init__(self, call: _AioCall, context: AioContext, handler: Handler | None) -> None:
         self._call = call
         self._context = context
         self._handler = handler
 
+    def invocation_metadata(self) -> Metadata:
+        """As grpc.aio.ServicerContext."""
+        return self._call.inbound.metadata()
+
     async def read(self) -> object:
         """As grpc.aio.ServicerContext."""
         raw = await self._context.read()
-        return raw if raw is EOF else await self._call.message(self._handler, raw)
+        if raw is EOF or self._handler is None:
+            return raw
+        return await self._call.message(self._handler, raw)
 
     async def write(self, message: object) -> None:
         """As grpc.aio.ServicerContext."""

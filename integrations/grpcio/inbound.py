@@ -24,6 +24,7 @@ from meshsdk.integrations.grpcio.nouns import (
     error_of,
     field_of,
     fields_as_metadata,
+    invocation_metadata,
 )
 from meshsdk.resilience.deadline import format_grpc_timeout
 
@@ -104,7 +105,7 @@ def kind_of(handler: Handler) -> Kind:
 class Inbound:
     """From the first look at a call to its end."""
 
-    __slots__ = ("_is_over", "connection", "current", "flow", "sent", "serving")
+    __slots__ = ("_is_over", "connection", "current", "flow", "request", "sent", "serving")
 
     def __init__(
         self,
@@ -122,6 +123,8 @@ class Inbound:
         request = request_of(details, context, connection)
         self.flow = mesh.inbound(request, connection)
         self._is_over = False
+        self.request = request
+        """As the application gets it, once it is admitted."""
         self.serving: Serving | None = None
         """What calls that the application makes now inherit: its deadline, its trace."""
         self.sent: Metadata = ()
@@ -135,7 +138,7 @@ class Inbound:
     def admitted(self, effect: CallApp | Deliver) -> None:
         """What the flow decided. RefusedError unless the application may answer."""
         if isinstance(effect, CallApp):
-            self.serving = effect.serving
+            self.serving, self.request = effect.serving, effect.request
             if isinstance(effect.context, CallContext):
                 self.current.context = effect.context
             return
@@ -149,6 +152,10 @@ class Inbound:
         number = str(NUMBERS[refused.code()])
         complete(self.flow, BodyEnd(trailers=Headers([("grpc-status", number)])))
         raise RefusedError(refused.code(), refused.details(), refused.trailing_metadata())
+
+    def metadata(self) -> Metadata:
+        """What the application sees: what policy saw, less what the mesh keeps from it."""
+        return invocation_metadata(self.request.headers)
 
     def answered(self) -> Metadata:
         """The application's answer begins: initial metadata that the mesh adds to it."""

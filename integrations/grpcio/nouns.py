@@ -4,7 +4,7 @@ import binascii
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 import grpc
@@ -23,6 +23,7 @@ _TRANSPORTS_OWN: Final = frozenset({"content-type", "te", "user-agent", "host"})
 _NO_METADATA: Final = frozenset(
     {"content-type", "grpc-status", "grpc-message", "grpc-encoding", "grpc-accept-encoding"}
 )
+_NOT_SHOWN: Final = frozenset({"content-type", "te", "grpc-timeout", "host"})
 _CONTENT_TYPE: Final[Pair] = ("content-type", "application/grpc")
 _FIXED: Final[tuple[Pair, ...]] = (_CONTENT_TYPE, ("te", "trailers"))
 # gRPC's own map for answers that are none of gRPC's (doc/http-grpc-status-mapping.md).
@@ -52,6 +53,13 @@ _BROKEN: Final = re.compile(
 )
 _HTTP: Final = re.compile(r"^Received http2 header with status: (\d{3})$")
 _LOCAL: Final = re.compile(r"^Exception (serializing request|deserializing response|iterating)")
+
+
+class Metadatum(NamedTuple):
+    """One pair of metadata, as grpcio shows it."""
+
+    key: str
+    value: str | bytes
 
 
 class MeshRpcError(ErrorBase, CallBase):  # type: ignore[misc, valid-type]  # a variable, to mypy
@@ -182,9 +190,18 @@ def headers_of(metadata: Iterable[MetadataPair] | None) -> Headers:
 def fields_as_metadata(headers: Headers) -> Metadata:
     """Header fields of a response as metadata."""
     return tuple(
-        (name, _octets(value)) if name.endswith("-bin") else (name, value)
+        Metadatum(name, _octets(value) if name.endswith("-bin") else value)
         for name, value in headers
         if name not in _NO_METADATA
+    )
+
+
+def invocation_metadata(headers: Headers) -> Metadata:
+    """Header fields of a request that a server got, as its application sees them."""
+    return tuple(
+        Metadatum(name, _octets(value) if name.endswith("-bin") else value)
+        for name, value in headers
+        if name not in _NOT_SHOWN
     )
 
 

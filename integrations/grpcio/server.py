@@ -83,7 +83,7 @@ class MeshServerInterceptor(ServerInterceptorBase):  # type: ignore[misc, valid-
     def _unary(self, details: Details, handler: Handler, behaviour: Behaviour) -> Behaviour:
         def judged(request: object, context: SyncContext) -> object:
             with self._call(details, context, handler, request) as (call, message):
-                answer = behaviour(message, context)
+                answer = behaviour(message, call.context)
                 call.begin()
                 return answer
 
@@ -92,7 +92,7 @@ class MeshServerInterceptor(ServerInterceptorBase):  # type: ignore[misc, valid-
     def _streaming(self, details: Details, handler: Handler, behaviour: Behaviour) -> Behaviour:
         def judged(request: object, context: SyncContext) -> Iterator[object]:
             with self._call(details, context, handler, request) as (call, message):
-                for answer in cast("Iterator[object]", behaviour(message, context)):
+                for answer in cast("Iterator[object]", behaviour(message, call.context)):
                     if not call.is_answered:
                         call.begin()
                     yield answer
@@ -154,11 +154,13 @@ class MeshServerInterceptor(ServerInterceptorBase):  # type: ignore[misc, valid-
 class _Call:
     """The answer of one call."""
 
-    __slots__ = ("_context", "inbound", "is_answered")
+    __slots__ = ("_context", "context", "inbound", "is_answered")
 
     def __init__(self, inbound: Inbound, context: SyncContext) -> None:
         self.inbound = inbound
         self._context = context
+        self.context = cast("SyncContext", _Context(inbound, context))
+        """What the application gets."""
         self.is_answered = False
 
     def begin(self) -> None:
@@ -183,6 +185,22 @@ class _Call:
                 self._context.abort(refused.code, refused.details)
                 raise
             yield message
+
+
+class _Context:
+    """grpcio's own, but for what the mesh has changed in the request."""
+
+    def __init__(self, inbound: Inbound, context: SyncContext) -> None:
+        self._inbound = inbound
+        self._context = context
+
+    def invocation_metadata(self) -> Metadata:
+        """As grpc.ServicerContext."""
+        return self._inbound.metadata()
+
+    def __getattr__(self, name: str) -> object:
+        value: object = getattr(self._context, name)
+        return value
 
 
 def _settle(inbound: Inbound, mesh: ServerMesh, raw: bytes | None) -> CallApp | Deliver:

@@ -5,6 +5,7 @@ import pytest
 from tests.bench import (
     bench_control_plane,
     bench_decisions,
+    bench_grpc,
     bench_httpx,
     bench_mesh,
     bench_rbac,
@@ -41,3 +42,7 @@ def test_transport_alone() -> None:
 
 def test_whole_mesh() -> None:
     bench_mesh.main(5)
+
+
+def test_grpc() -> None:
+    bench_grpc.main(3)

@@ -436,3 +436,22 @@ def test_an_asyncio_server_is_as_strict_and_as_permissive() -> None:
         GRPC.insecure_channel(f"127.0.0.1:{port}") as plain,
     ):
         assert AIO["US"](plain, b"who") == b"None"
+
+
+class Showing(Service):
+    """Answers with a field of the request."""
+
+    def act(self, word: bytes, context: Any) -> bytes:
+        found = [m.value for m in context.invocation_metadata() if m.key == word.decode()]
+        return repr(found).encode()
+
+
+def test_the_application_sees_the_request_that_policy_saw() -> None:
+    forged = (("x-forwarded-client-cert", f"URI={ORDER_ID.replace('order', 'admin')}"),)
+    with served(STRICT, Showing()) as port, calling(port) as c:
+        shown = c.unary_unary(UU)(b"x-forwarded-client-cert", metadata=forged).decode()
+        binary = c.unary_unary(UU)(b"q-bin", metadata=(("q-bin", b"\xff"),))
+
+    assert "admin" not in shown
+    assert shown.endswith(f"URI={ORDER_ID}']")
+    assert binary == rb"[b'\xff']"
