@@ -1,13 +1,13 @@
 """Service account tokens: who may call, as istiod reads them (FEED.md 1.2, 2.2, 7.1)."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from meshsdk.call.spiffe_id import SpiffeId
 from meshsdk.clock import Clock
-from meshsdk.errors import ConfigError, SpiffeIdError
+from meshsdk.errors import ConfigError
 from meshsdk.identity import jwt
 from meshsdk.identity.jwks import Jwks, parse_jwks
 from meshsdk.identity.jwt_status import JwtStatus
@@ -17,6 +17,7 @@ AUDIENCE: Final = "istio-ca"
 OWN_ISSUER: Final = "https://meshsdk.local"
 """The issuer of the tokens that this control plane mints itself."""
 _SUBJECT: Final = "system:serviceaccount"
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _BEARER: Final = "Bearer "
 
 
@@ -39,10 +40,9 @@ class TokenIssuer:
 def mint(key: TokenKey, namespace: str, service_account: str, clock: Clock, lifetime: float) -> str:
     """A token of ours for a workload. `lifetime` in seconds. ConfigError for names of another
     form."""
-    try:
-        SpiffeId.of_workload("cluster.local", namespace, service_account)
-    except SpiffeIdError as error:
-        raise ConfigError("token", str(error)) from error
+    if not _are_names(namespace, service_account):
+        problem = f"expected names of Kubernetes, found {namespace!r} and {service_account!r}"
+        raise ConfigError("token", problem)
     now = int(clock.time())
     return key.sign(
         {
@@ -75,10 +75,15 @@ def workload_of(
     if not any(_is_of(token, issuer) for issuer in issuers):
         return None
     match token.subject.split(":"):
-        case ["system", "serviceaccount", namespace, account] if namespace and account:
+        case ["system", "serviceaccount", namespace, account] if _are_names(namespace, account):
             return namespace, account
         case _:
             return None
+
+
+def _are_names(namespace: str, service_account: str) -> bool:
+    """Each one segment of a SPIFFE ID: a slash would name somebody else."""
+    return all(_NAME.fullmatch(each) is not None for each in (namespace, service_account))
 
 
 def _is_of(token: jwt.Token, issuer: TokenIssuer) -> bool:

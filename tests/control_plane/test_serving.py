@@ -196,6 +196,31 @@ def test_what_a_node_leaves_out_is_not_compared(plane: Plane, left_out: str) -> 
     assert isinstance(event, DiscoveryResponse), event
 
 
+@pytest.mark.parametrize(("namespace", "code"), [("shop", ""), ("other", "PERMISSION_DENIED")])
+def test_a_client_certificate_is_a_proof(tmp_path: Path, namespace: str, code: str) -> None:
+    state = StateDirectory(tmp_path / "state", "cluster.local", CLOCK)
+    state.prepare()
+    served = ControlPlane(tmp_path, translate, ServingOptions(), signing=state.signing)
+    port = served.listen(mutual=True)
+    signing = state.signing()
+    svid = signing.authority.mint(FakeCa().spiffe_id("shop/cart")).certificate
+    tls = ChannelTls(
+        signing.roots_pem, svid.private_key_pem, svid.chain_pem, "istiod.istio-system.svc"
+    )
+    node = {**CART, "metadata": {"NAMESPACE": namespace}}
+
+    with served, open_channel(f"127.0.0.1:{port}", tls) as channel:
+        stream = AdsTransport(channel, "sotw", node).open()
+        event = next(ask(stream, CLUSTER))
+        stream.close()
+
+    if code:
+        assert isinstance(event, StreamEnded), event
+        assert event.code == code
+    else:
+        assert isinstance(event, DiscoveryResponse), event
+
+
 def test_on_plaintext_nobody_proves_anything(plane: Plane) -> None:
     with plane.stream({**CART, "metadata": OTHER}, plaintext=True) as stream:
         event = next(ask(stream, CLUSTER))

@@ -1,0 +1,104 @@
+"""Key sets over real HTTP on loopback."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from meshsdk.control_plane.istio.request_authentication import JwtRule
+from meshsdk.control_plane.key_set_fetcher import KeySetFetcher
+from meshsdk.identity.token_key import TokenKey
+from meshsdk.testing.clock import FakeClock
+
+PATIENCE = 10.0
+KEYS = TokenKey.generate().jwks.decode()
+
+
+class Pages(ThreadingHTTPServer):
+    """Answers each path with what the test put there; 404 else."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Pages)
+        body = self.server.texts.get(self.path, "").encode()
+        self.send_response(200 if body else 404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's
+        pass
+
+
+@pytest.fixture
+def pages() -> Iterator[Pages]:
+    server = Pages()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def a_fetcher(given: dict[str, str]) -> tuple[KeySetFetcher, threading.Event]:
+    news = threading.Event()
+    return KeySetFetcher(given, FakeClock(), news.set), news
+
+
+def test_a_key_set_comes_without_waiting_for_it(pages: Pages) -> None:
+    pages.texts["/jwks"] = KEYS
+    fetcher, news = a_fetcher({})
+    rule = JwtRule("https://issuer", jwks_uri=f"{pages.url}/jwks")
+
+    at_once = fetcher(rule)
+    came = news.wait(PATIENCE)
+    later = fetcher(rule)
+    fetcher.stop()
+
+    assert (at_once, came, later) == (None, True, KEYS)
+
+
+def test_an_issuer_tells_where_its_key_set_is(pages: Pages) -> None:
+    pages.texts["/.well-known/openid-configuration"] = f'{{"jwks_uri": "{pages.url}/jwks"}}'
+    pages.texts["/jwks"] = KEYS
+    fetcher, news = a_fetcher({})
+    rule = JwtRule(pages.url)
+
+    fetcher(rule)
+    assert news.wait(PATIENCE)
+    fetcher.stop()
+
+    assert fetcher(rule) == KEYS
+
+
+def test_what_is_given_is_not_fetched() -> None:
+    fetcher, _ = a_fetcher({"https://auth.example/jwks": KEYS})
+
+    assert fetcher(JwtRule("https://issuer", jwks_uri="https://auth.example/jwks")) == KEYS
+    fetcher.stop()
+
+
+def test_what_is_no_key_set_is_none(pages: Pages) -> None:
+    pages.texts["/good"], pages.texts["/bad"] = KEYS, '{"keys": []}'
+    fetcher, news = a_fetcher({})
+    bad = JwtRule("https://issuer", jwks_uri=f"{pages.url}/bad")
+
+    fetcher(bad)
+    fetcher(JwtRule("https://issuer", jwks_uri=f"{pages.url}/good"))  # fetched after it
+    assert news.wait(PATIENCE)
+    fetcher.stop()
+
+    assert fetcher(bad) is None
