@@ -100,6 +100,7 @@ class DestinationRules:
     ) -> None:
         """`rules` oldest first; `default`: the mesh's `exportTo` for rules without one."""
         self._root = root_namespace
+        self._known: dict[tuple[str, str, str], tuple[tuple[DestinationRule, ...], bool]] = {}
         self._default = tuple(default)
         self._exact: dict[str, dict[str, list[DestinationRule]]] = {}
         self._wild: dict[str, dict[str, list[DestinationRule]]] = {}
@@ -116,12 +117,22 @@ class DestinationRules:
         The caller's namespace before the service's before the root. Source: istiod,
         PushContext.destinationRule, SidecarScope.DestinationRule.
         """
+        key = service.hostname, service.namespace, namespace
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._candidates(*key)
+        return _chosen(*found, labels) if found[0] else None
+
+    def _candidates(
+        self, hostname: str, own: str, namespace: str
+    ) -> tuple[tuple[DestinationRule, ...], bool]:
+        """The rules that a caller of a namespace may follow, and whether they are its own."""
         first = (namespace,) if namespace != self._root else ()
-        for place in dict.fromkeys((*first, service.namespace, self._root)):
-            found = self._of_namespace(place, service.hostname, namespace)
+        for place in dict.fromkeys((*first, own, self._root)):
+            found = self._of_namespace(place, hostname, namespace)
             if found:
-                return _chosen(found, place == namespace, labels)
-        return None
+                return found, place == namespace
+        return (), False
 
     def _of_namespace(
         self, place: str, hostname: str, namespace: str

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from meshsdk.control_plane.istio import KINDS
 from meshsdk.control_plane.istio.documents import (
@@ -51,10 +51,17 @@ class Loaded:
     """Istio's defaults where no document is one."""
     mesh_mark: Mark | None = None
     """Where it stands; None where no document is one."""
+    _by_type: dict[type, tuple[object, ...]] = field(
+        default_factory=dict[type, tuple[object, ...]], init=False, repr=False, compare=False
+    )
 
     def all(self, noun: type[T]) -> tuple[T, ...]:
         """The nouns of a type, oldest first."""
-        return tuple(each.noun for each in self.documents if isinstance(each.noun, noun))
+        found = self._by_type.get(noun)
+        if found is None:
+            found = tuple(each.noun for each in self.documents if isinstance(each.noun, noun))
+            self._by_type[noun] = found
+        return cast("tuple[T, ...]", found)
 
     @property
     def errors(self) -> tuple[Problem, ...]:

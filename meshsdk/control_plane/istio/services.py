@@ -120,7 +120,10 @@ class Service:
 
     def port(self, number: int) -> ServicePort | None:
         """The port of a number."""
-        return next((port for port in self.ports if port.number == number), None)
+        for port in self.ports:
+            if port.number == number:
+                return port
+        return None
 
     @property
     def is_headless(self) -> bool:
