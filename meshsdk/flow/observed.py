@@ -5,7 +5,7 @@ One generator around another, where somebody takes note; else calls know nothing
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import CallApp, Deliver, Effect, Flow, Reply, Send
-from meshsdk.call.message import BodyEnd, Request, Reset, ResetReason
+from meshsdk.call.message import BodyEnd, Request, Reset, ResetReason, Response
 from meshsdk.flow.plan import HttpPlan
 from meshsdk.telemetry.seen_call import CallRecorder, SeenCall, Telemetry, failed
 
@@ -57,6 +57,8 @@ def _observed(flow: Flow[None], call: SeenCall, recorder: CallRecorder) -> Flow[
                 continue
             if is_asking:
                 call.answered_at = clock.monotonic()
+                if recorder.wants_local_address and isinstance(reply, Response):
+                    call.local_address = getattr(reply.body, "local_address", "")
                 if call.spans is not None or type(reply) is Reset:
                     _answered(call, reply)
             elif kind is Deliver and isinstance(reply, BodyEnd):

@@ -58,6 +58,8 @@ class AccessLog:
     """A file; `/dev/stdout` and `/dev/stderr` are the process's own."""
     format: FormatString
     filter: LogFilter | None = None
+    names_local_address: bool = False
+    """Whether %UPSTREAM_LOCAL_ADDRESS% is in it."""
 
     def line(self, call: SeenCall) -> str | None:
         """The entry of a call, as latin-1 octets; None: its filter passes it over."""
@@ -101,7 +103,10 @@ def _logger(entry: Reader, extensions: Extensions) -> AccessLog:
     path, form = _file(config) if config.type_url == _PREFIX + FILE.message else _stream(config)
     filtered = entry.message("filter")
     return AccessLog(
-        path, form, None if filtered is None else parse_log_filter(filtered, extensions)
+        path,
+        form,
+        None if filtered is None else parse_log_filter(filtered, extensions),
+        "%UPSTREAM_LOCAL_ADDRESS" in str(config.value),
     )
 
 

@@ -184,8 +184,7 @@ LOG_COMMANDS: Final[Mapping[str, Build]] = {
     "UPSTREAM_TRANSPORT_FAILURE_REASON": _of_call(lambda call: call.failure.replace(" ", "_")),
     # Envoy sets them for connections that end by a policy of their own; ours answer requests.
     "CONNECTION_TERMINATION_DETAILS": _of_call(lambda call: None),
-    # In Istio's default format. Connections are the adapter's, which does not tell.
-    "UPSTREAM_LOCAL_ADDRESS": _of_call(lambda call: None),
+    "UPSTREAM_LOCAL_ADDRESS": _of_call(lambda call: call.local_address),
     "TRACE_ID": _of_call(_trace_id),
     "EMIT_TIME": _emit_time,
     "ACCESS_LOG_TYPE": _of_call(lambda call: "DownstreamEnd"),

@@ -63,7 +63,10 @@ class Observing:
         if asked.on_call is not None:
             finished.append(asked.on_call)
         spans = self._spans(hcm, is_inbound) if asked.spans else None
-        return Recorder(tuple(finished), spans) if finished or spans is not None else None
+        if not finished and spans is None:
+            return None
+        is_asked = asked.access_log and any(log.names_local_address for log in hcm.access_logs)
+        return Recorder(tuple(finished), spans, wants_local_address=is_asked)
 
     def _spans(self, hcm: HttpConnectionManager, is_inbound: bool) -> "Spans | None":
         if "opentelemetry.trace" not in sys.modules:
@@ -111,11 +114,16 @@ class Spans(Protocol):
 class Recorder:
     """Of the calls through one connection manager. A part that fails takes no other along."""
 
-    __slots__ = ("_finished", "_spans")
+    __slots__ = ("_finished", "_spans", "wants_local_address")
 
     def __init__(
-        self, finished: tuple[Callable[[SeenCall], None], ...], spans: Spans | None
+        self,
+        finished: tuple[Callable[[SeenCall], None], ...],
+        spans: Spans | None,
+        *,
+        wants_local_address: bool,
     ) -> None:
+        self.wants_local_address = wants_local_address
         self._finished = finished
         self._spans = spans
 

@@ -29,6 +29,11 @@ class CallSpans(Protocol):
 class CallRecorder(Protocol):
     """Takes note of calls through one connection manager. Whatever it raises is logged, no more."""
 
+    @property
+    def wants_local_address(self) -> bool:
+        """Whether somebody asks for `SeenCall.local_address`."""
+        ...
+
     def begin(self, call: "SeenCall") -> CallSpans | None:
         """A call begins; its spans, where it has some."""
         ...
@@ -55,6 +60,7 @@ class SeenCall:
         "context",
         "end",
         "failure",
+        "local_address",
         "outcome",
         "request",
         "seconds",
@@ -74,6 +80,8 @@ class SeenCall:
         self.answered_at = 0.0
         self.failure = ""
         """%UPSTREAM_TRANSPORT_FAILURE_REASON%: why the last connection failed."""
+        self.local_address = ""
+        """%UPSTREAM_LOCAL_ADDRESS%, where the recorder wants it and the adapter tells."""
         self.seconds = 0.0
         """From the request to the end of the response body."""
         self.spans: CallSpans | None = None

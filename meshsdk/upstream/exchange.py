@@ -1,13 +1,15 @@
 """One request on one connection, and its response until the body was read."""
 
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
+from meshsdk.call.address import Address
 from meshsdk.call.headers import Headers, RawPair
 from meshsdk.call.message import Outcome, Reset, ResetReason, Response
 from meshsdk.upstream.body import BodyLengthError
 from meshsdk.upstream.connection import Connection, Http
 from meshsdk.upstream.head import Head
 from meshsdk.upstream.http1 import Failure
+from meshsdk.upstream.network_stream import extra_info
 from meshsdk.upstream.obtain import Lent, obtain
 from meshsdk.upstream.steps import Ask, NotSentError, Pull, Receive, Steps, Write
 from meshsdk.upstream.timeouts import CallerTimedOut, shortest
@@ -37,6 +39,16 @@ class Exchange(Generic[C]):
         """Only while it has its connection."""
         assert self.connection is not None
         return self.connection.http
+
+    @property
+    def local_address(self) -> str:
+        """Of our end of the connection, as an access log writes it; empty when it was given back."""
+        connection = self.connection
+        found = None if connection is None else extra_info(connection, "client_addr")
+        if not isinstance(found, tuple):
+            return ""
+        host, port = cast("tuple[str, int]", found)[:2]
+        return str(Address(host, port))
 
     @property
     def is_read(self) -> bool:

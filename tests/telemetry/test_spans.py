@@ -85,8 +85,10 @@ class Recording(Tracer):
         yield
 
 
-class Traced(CallRecorder):
+class Traced:
     """The only recorder of a mesh."""
+
+    wants_local_address = False
 
     def __init__(self, mesh: Mesh, sampled: float | None = None) -> None:
         self.tracer = Recording()
@@ -94,7 +96,7 @@ class Traced(CallRecorder):
         mesh.live.telemetry = self
 
     def recorder(self, hcm: object, *, is_inbound: bool) -> CallRecorder:
-        return self
+        return self  # as the mesh's Telemetry it is its only recorder
 
     def begin(self, call: SeenCall) -> CallSpans:
         return self._maker.begin(call)
