@@ -78,7 +78,7 @@ def _claims(match: HttpMatch) -> Iterable[Json]:
             keys = rest[1:-1].split("][") if rest.startswith("[") else rest[1:].split(".")
             path = [{"key": key} for key in ("payload", *keys)]
             text = {"safe_regex": {"regex": ".+"}} if value.how == "present" else value.envoy()
-            matchers = [{"string_match": text}, {"list_match": {"one_of": {"string_match": text}}}]
+            matchers = [{"list_match": {"one_of": {"string_match": text}}}, {"string_match": text}]
             metadata: Json = {
                 "filter": "envoy.filters.http.jwt_authn",
                 "path": path,

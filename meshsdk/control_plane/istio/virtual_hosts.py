@@ -73,10 +73,11 @@ def _domains(service: Service, port: int, proxy: Proxy) -> tuple[list[str], set[
     domains = [*_with_port([service.hostname], port), *short]
     if service.is_headless:
         domains += [f"*.{domain}" for domain in domains]
+    known = service.addresses_for(dns_capture=proxy.dns_capture)
+    if service.registry == "External":
+        known = known[-1:]  # istiod has a service an address, and the last one stays
     addresses = [
-        address
-        for address in service.addresses_for(dns_capture=proxy.dns_capture)
-        if is_ip(address) and address not in (ANY_ADDRESS, "::")
+        address for address in known if is_ip(address) and address not in (ANY_ADDRESS, "::")
     ]
     bracketed = [f"[{each}]" if ":" in each else each for each in addresses]
     return domains + list(_with_port(bracketed, port)), set(short)

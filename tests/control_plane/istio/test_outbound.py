@@ -121,3 +121,48 @@ def test_http_and_bytes_on_one_address_are_told_apart_by_the_first_bytes() -> No
         ["application_protocols", "transport_protocol"],
         ["prefix_ranges"],
     ]
+
+
+def _domains(dns_domain: str, *services: tuple[str, str, int, str]) -> dict[str, list[str]]:
+    text = "".join(
+        _SERVICE % (f"s{i}", host, address, port, protocol)
+        for i, (host, address, port, protocol) in enumerate(services)
+    )
+    loaded = load({"a.yaml": text})
+    config = Config(loaded, build_registry(loaded), KeySets(lambda _: None, "{}"))
+    proxy = parse_proxy({"id": f"sidecar~10.0.0.1~a.shop~{dns_domain}"})
+    found = outbound_routes(config, proxy, scope_of(config, proxy), ["80"])["80"]
+    hosts = messages(found["virtual_hosts"])
+    return {str(host["name"]): cast("list[str]", host["domains"]) for host in hosts}
+
+
+def test_short_names_are_those_of_the_callers_own_search_path() -> None:
+    service = ("a.shop.svc.cluster.local", "10.1.1.1", 80, "HTTP")
+
+    near = _domains("shop.svc.cluster.local", service)["a.shop.svc.cluster.local:80"]
+    far = _domains("other.svc.cluster.local", service)["a.shop.svc.cluster.local:80"]
+
+    whole = ["a.shop.svc.cluster.local", "a.shop.svc.cluster.local."]
+    assert near == [*whole, "a", "a.shop.svc", "a.shop", "10.1.1.1"]
+    assert far == [*whole, "a.shop", "a.shop.svc", "10.1.1.1"]
+
+
+def test_a_domain_is_the_first_ones_alone() -> None:
+    found = _domains(
+        "shop.svc.cluster.local",
+        ("a.com", "10.1.1.1", 80, "HTTP"),
+        ("b.com", "10.1.1.1", 80, "HTTP"),
+    )
+
+    assert found["a.com:80"] == ["a.com", "a.com.", "10.1.1.1"]
+    assert found["b.com:80"] == ["b.com", "b.com."]
+
+
+def test_services_without_protocol_on_one_address_share_its_listener() -> None:
+    found = _listeners(("a.com", "10.1.1.1", 90, "TCP"), ("b.com", "10.1.1.1", 90, "''"))
+
+    chains = messages(found["10.1.1.1_90"]["filter_chains"])
+    assert len(chains) == 1, "HTTP of b.com by its first bytes"
+    default = message(found["10.1.1.1_90"]["default_filter_chain"])
+    end = messages(default["filters"])[-1]
+    assert message(end["typed_config"])["cluster"] == "outbound|90||a.com"
