@@ -4,6 +4,11 @@ channel = channel("reviews.shop:9080")
 stub = ReviewsStub(channel)
 """
 
+from typing import TypeAlias, cast
+
+import grpc
+import grpc.aio
+
 from meshsdk.integrations.grpcio.aio_channel import AioMeshChannel
 from meshsdk.integrations.grpcio.aio_server import AioMeshServerInterceptor
 from meshsdk.integrations.grpcio.api import ChannelOptions
@@ -25,6 +30,10 @@ __all__ = [
     "channel",
     "server_interceptor",
 ]
+
+# Quoted: only the stubs know parameters of these.
+Interceptor: TypeAlias = "grpc.ServerInterceptor[object, object]"
+AioInterceptor: TypeAlias = "grpc.aio.ServerInterceptor[object, object]"
 
 
 def channel(
@@ -53,18 +62,18 @@ def aio_channel(
     return AioMeshChannel(target, mesh or process_mesh(), options=options, compression=compression)
 
 
-def server_interceptor(mesh: ServerMesh | None = None) -> MeshServerInterceptor:
+def server_interceptor(mesh: ServerMesh | None = None) -> "Interceptor":
     """Policy for `grpc.server(..., interceptors=[server_interceptor(mesh), ...])`; the first of them.
 
     It judges each call before its message is read, refuses calls of ports that `add_mesh_port` did
     not make, and tells the application who calls (`meshsdk.current_peer()`).
     """
-    return MeshServerInterceptor(mesh or process_mesh())
+    return cast("Interceptor", MeshServerInterceptor(mesh or process_mesh()))
 
 
-def aio_server_interceptor(mesh: ServerMesh | None = None) -> AioMeshServerInterceptor:
+def aio_server_interceptor(mesh: ServerMesh | None = None) -> "AioInterceptor":
     """`server_interceptor` for `grpc.aio.server`."""
-    return AioMeshServerInterceptor(mesh or process_mesh())
+    return cast("AioInterceptor", AioMeshServerInterceptor(mesh or process_mesh()))
 
 
 def add_mesh_port(

@@ -103,6 +103,26 @@ def test_the_client_is_known_to_the_server_by_its_identity(tmp_path: Path) -> No
     assert answer == f"200 {shop.FRONTEND.spiffe_id}\n"
 
 
+@pytest.mark.slow
+def test_the_grpc_client_is_known_to_the_grpc_server(tmp_path: Path) -> None:
+    ca, port = FakeCa(shop.TRUST_DOMAIN), free_port()
+    server, target = AdsServer(), f"unix://{tmp_path}/ads.sock"
+    server.listen(target)
+    with server:
+        # gRPC's method is POST.
+        may_post = json.dumps(shop.server_resources(port)).replace('"GET"', '"POST"')
+        server.set(REVIEWS.node.id, json.loads(may_post))
+        server.set(shop.FRONTEND.node.id, shop.caller_resources({"v1": [port]}, {"v1": 100}))
+        ours = bootstrap(tmp_path, ca, REVIEWS, target)
+        theirs = bootstrap(tmp_path, ca, shop.FRONTEND, target)
+
+        with ended(run("grpc_server.py", str(port), bootstrap=ours)) as serving:
+            wait_for("serving on", serving)
+            answer = output(run("grpc_client.py", "reviews.shop:80", bootstrap=theirs))
+
+    assert answer == f"{shop.FRONTEND.spiffe_id.encode()!r}\n[b'a', b'b']\n"
+
+
 def wait_for(line: str, process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
     seen: list[str] = []
