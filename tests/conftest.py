@@ -18,5 +18,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how many random cases the differential tests hold against a real Envoy",
     )
     parser.addoption(
+        "--path-fuzz",
+        default=20_000,
+        type=int,
+        metavar="N",
+        help="how many random request targets go through the path pipeline",
+    )
+    parser.addoption(
         "--envoy-seed", default="meshsdk", help="what those cases are drawn from: any text"
     )

@@ -28,15 +28,16 @@ def test_random_policies_are_decided_as_envoy_decides_them(
         numbers = range(start, min(start + _AT_ONCE, number))
         for asked in record([case(seed, n) for n in numbers], tmp_path / str(start)):
             decided += 0 if is_rejected(asked) else len(asked["requests"])
-            difference = _difference(asked)
-            if difference:
-                found[asked["name"]] = difference
+            differing = difference(asked)
+            if differing:
+                found[asked["name"]] = differing
 
     assert found == {}
     assert decided > number * 8, "Envoy refused most configurations: nothing was compared"
 
 
-def _difference(asked: Case) -> list[object]:
+def difference(asked: Case) -> list[object]:
+    """Where our outcomes are not those that Envoy gave."""
     try:
         outcomes = Checker(asked["config"]).run(asked["requests"])
     except ConfigError as error:
