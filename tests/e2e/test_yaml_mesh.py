@@ -1,18 +1,22 @@
 """Every file of the platform team's YAML, as it is, and its effect: SDK and Envoy on both sides."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
 import httpx
 import pytest
 
 from meshsdk.cli.demo.members import FRONTEND, ORDER_SERVICE, PAYMENT_SERVICE
-from tests.e2e.serving import header
+from tests.e2e.serving import PATIENCE, header
 from tests.e2e.yaml_mesh import Kind, YamlMesh, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-CLIENT = pytest.mark.parametrize("client", ["sdk", "envoy"])
+CLIENTS: tuple[Kind, ...] = ("sdk", "envoy")
+CLIENT = pytest.mark.parametrize("client", CLIENTS)
 CHARGES = "/api/v1/charges"
 PAYMENTS = "payment-service.payments"
 DENIED = (403, "RBAC: access denied")
@@ -126,3 +130,53 @@ def test_plaintext_is_refused(mesh: YamlMesh) -> None:
 
     with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
         httpx.get(url, trust_env=False)
+
+
+@CLIENT
+def test_an_edited_file_moves_all_traffic_and_back(mesh: YamlMesh, client: Kind) -> None:
+    there = {"weight: 90": "weight: 0", "weight: 10": "weight: 100"}
+
+    def versions() -> set[str]:
+        calls = [mesh.call(FRONTEND, client, "api-service") for _ in range(30)]
+        return {str(each.json()["server"]).split()[1] for each in calls}
+
+    mesh.edit("canary.yaml", there)
+    moved = eventually(lambda: versions() == {"v2"})
+    mesh.edit("canary.yaml", {after: before for before, after in there.items()})
+    back = eventually(lambda: "v1" in versions())
+
+    assert (moved, back) == (True, True)
+    assert mesh.nacks() == []
+
+
+def test_a_root_is_replaced_step_by_step_and_every_call_is_answered(mesh: YamlMesh) -> None:
+    def statuses() -> set[int]:
+        return {
+            mesh.call(ORDER_SERVICE, client, PAYMENTS, "POST", CHARGES).status_code
+            for client in CLIENTS
+            for _ in range(5)
+        }
+
+    seen = [statuses()]
+    for step in (mesh.state.prepare_root, mesh.state.activate_root, mesh.state.finish_root):
+        before = set(mesh.identities())
+        step()
+        assert eventually(partial(have_changed, mesh, before))
+        seen.append(statuses())
+
+    assert seen == [{200}] * 4
+    assert mesh.nacks() == []
+
+
+def have_changed(mesh: YamlMesh, before: set[bytes]) -> bool:
+    return not before & set(mesh.identities())
+
+
+def eventually(claim: Callable[[], bool]) -> bool:
+    """Whether it becomes true within some seconds."""
+    ends, waiting = monotonic() + PATIENCE, Event()
+    while monotonic() < ends:
+        if claim():
+            return True
+        waiting.wait(0.05)
+    return False

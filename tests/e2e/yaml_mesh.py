@@ -3,6 +3,7 @@
 The servers are all behind Envoys or all in the SDK; every client exists twice.
 """
 
+import socket
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -65,6 +66,24 @@ class YamlMesh:
     egress: Mapping[Member, int]
     """Where the clients' Envoys listen."""
     clients: Mapping[Member, Mesh]
+    state: StateDirectory
+    meshes: tuple[Mesh, ...]
+    """Of all that are in the SDK."""
+
+    def edit(self, name: str, changes: Mapping[str, str]) -> None:
+        """Change words of a YAML file, as an editor would."""
+        path = self.config / name
+        text = path.read_text()
+        for before, after in changes.items():
+            text = text.replace(before, after)
+        beside = self.config.with_name("written")
+        beside.write_text(text)
+        beside.replace(path)
+
+    def identities(self) -> list[bytes]:
+        """Digests of the certificates of the SDKs."""
+        found = [mesh.contexts.status.usable().svid() for mesh in self.meshes]
+        return [svid.certificate.digest for svid in found]
 
     def call(
         self,
@@ -107,12 +126,15 @@ def running(directory: Path, servers: Kind) -> Generator[YamlMesh]:
     envoy_binary()
     with ExitStack() as stack:
         sockets = {member: stack.enter_context(bound_socket()) for member in SERVERS}
-        taken = _free_ports(len(SERVERS) + len(CLIENTS))
+
+        def reserved() -> int:
+            return port_of(stack.enter_context(_reserved_port()))
+
         ports = {
-            member: port_of(sockets[member]) if servers == "sdk" else taken.pop()
+            member: port_of(sockets[member]) if servers == "sdk" else reserved()
             for member in SERVERS
         }
-        egress = {member: taken.pop() for member in CLIENTS}
+        egress = {member: reserved() for member in CLIENTS}
         config, state, key = _written(directory, ports)
         own = TokenIssuer.of(OWN_ISSUER, state.token_key().jwks)
         options = ServingOptions(TRUST_DOMAIN, key_sets={_JWKS_URI: key.jwks.decode()})
@@ -124,12 +146,14 @@ def running(directory: Path, servers: Kind) -> Generator[YamlMesh]:
         for member in CLIENTS:
             bound: Json = {"outbound": {"0.0.0.0_80": egress[member]}}
             stack.enter_context(joining.envoy(member, bound, "-client"))
+        meshes = list(clients.values())
         apps = {member: Echo(f"{member.app} {member.version}") for member in SERVERS}
         for member, bound_to in sockets.items():
             app = apps[member]
             if servers == "sdk":
                 mesh = stack.enter_context(joining.mesh(member))
                 assert mesh.ready(PATIENCE)
+                meshes.append(mesh)
                 stack.enter_context(Serving(MeshMiddleware(app, mesh), bound_to))
             else:
                 stack.enter_context(Serving(app, bound_to))
@@ -138,7 +162,9 @@ def running(directory: Path, servers: Kind) -> Generator[YamlMesh]:
         for mesh in clients.values():
             stack.enter_context(mesh)
             assert mesh.ready(PATIENCE)
-        yield YamlMesh(plane, servers, config, key, ports, apps, egress, clients)
+        yield YamlMesh(
+            plane, servers, config, key, ports, apps, egress, clients, state, tuple(meshes)
+        )
 
 
 def _written(directory: Path, ports: Mapping[Member, int]) -> tuple[Path, StateDirectory, TokenKey]:
@@ -235,7 +261,9 @@ def _bootstrap(node: Json, address: str, roots: str, token: str) -> Json:
     }
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports for who cannot be given a socket; all were free together a moment ago."""
-    with ExitStack() as stack:
-        return [port_of(stack.enter_context(bound_socket())) for _ in range(count)]
+def _reserved_port() -> socket.socket:
+    """Bound, not listening: an Envoy, which sets SO_REUSEPORT too, can bind it, others cannot."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
