@@ -138,7 +138,9 @@ def _origin_form(request: Request, context: CallContext, strict: bool) -> Reques
             return refusals.ABSOLUTE_PATH
         return replace(request, authority=absolute[1], path=target)
     asterisk = path == "*" and request.method == "OPTIONS"
-    return refusals.BAD_REQUEST if http1 and not asterisk else refusals.ABSOLUTE_PATH
+    if not http1 or asterisk:
+        return refusals.ABSOLUTE_PATH
+    return refusals.INVALID_URL if path.startswith("*") else refusals.BAD_REQUEST
 
 
 def _authority(request: Request, options: HcmOptions, context: CallContext) -> str:

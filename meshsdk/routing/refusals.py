@@ -2,6 +2,7 @@
 beyond Envoy (threat model, section 12; `compat="envoy"` switches that off)."""
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -28,6 +29,7 @@ _PATH: Final = re.compile(r"[!-~]*")
 BAD_REQUEST: Final = LocalReply(
     400, b"Bad Request", flags=("DPE",), details="http1.codec_error", close=True
 )
+INVALID_URL: Final = replace(BAD_REQUEST, details="http1.invalid_url")
 TOO_LARGE: Final = LocalReply(
     431,
     b"Request Header Fields Too Large",
