@@ -27,6 +27,7 @@ from meshsdk.integrations.grpcio.nouns import (
     invocation_metadata,
 )
 from meshsdk.resilience.deadline import format_grpc_timeout
+from meshsdk.runtime.publisher import Publisher
 
 _LOG = logging.getLogger("meshsdk.integrations.grpcio")
 _BAD_MESSAGE: Final = "Exception deserializing request!"
@@ -45,6 +46,8 @@ class ServerMesh(Protocol):
     def server_connections(self) -> Acceptor: ...
     @property
     def fetcher(self) -> Fetcher: ...
+    @property
+    def publisher(self) -> Publisher: ...
 
     def ready(self, timeout: float | None = 0.0) -> bool:
         """Whether configuration and identity are here, after `timeout` seconds at most."""

@@ -9,6 +9,8 @@ from meshsdk.clock import Clock, SystemClock
 from meshsdk.downstream.relayed_port import RelayedPort, bound_socket
 from meshsdk.errors import NotReadyError, UsageError
 from meshsdk.integrations.grpcio.inbound import ServerMesh
+from meshsdk.integrations.grpcio.unknown_authority import warn_of_hosts
+from meshsdk.runtime.publisher import Publisher
 
 _READY: Final = 15.0
 _NO_INTERCEPTOR: Final = (
@@ -33,6 +35,7 @@ class MeshPorts:
         self.interceptors = 0
         """Made for this mesh so far."""
         self._open: list[RelayedPort] = []
+        self._watched: Publisher | None = None
 
     def connection(self, peer: str) -> Connection | None:
         """The facts of the connection by which a call came; None where it is none of ours."""
@@ -41,6 +44,12 @@ class MeshPorts:
             if found is not None:
                 return found
         return None
+
+    def watch(self, mesh: ServerMesh) -> None:
+        """Look at what the control plane says, as long as the mesh lives."""
+        if self._watched is not mesh.publisher:
+            self._watched = mesh.publisher
+            warn_of_hosts(mesh.publisher)
 
     def add(self, server: Server, port: RelayedPort) -> None:
         """A port that ends with its server."""
@@ -85,6 +94,7 @@ def open_port(
         relayed.close()
         raise
     ports.add(server, relayed)
+    ports.watch(mesh)
     return relayed
 
 

@@ -272,6 +272,18 @@ def test_an_authority_that_nobody_shows_fits_every_denial(rule: str) -> None:
         assert failed(lambda: ARITIES["UU"](c, b"x")).details() == "RBAC: access denied"
 
 
+def test_a_policy_on_hosts_is_named_when_it_comes(caplog: pytest.LogCaptureFixture) -> None:
+    config = LISTENER + chain("strict", "{transport_protocol: tls}", SOCKET, DENY_HOST)
+    with caplog.at_level("WARNING", "meshsdk.integrations.grpcio"):
+        with served(config):
+            pass
+        with served(STRICT):
+            pass
+
+    (warning,) = [r.getMessage() for r in caplog.records if "host" in r.getMessage()]
+    assert warning.startswith("policy anybody-may-look asks for the host")
+
+
 def test_another_port_of_the_server_is_no_way_around() -> None:
     with server_mesh(STRICT) as mesh:
         server = GRPC.server(ThreadPoolExecutor(4), interceptors=[server_interceptor(mesh)])
