@@ -233,7 +233,7 @@ async def _rotation(mesh: Running) -> list[Claim]:
 
 
 _BREATH: Final = 0.05  # seconds, so that the load leaves the machine to the others
-_OTHERS_LOOK: Final = 1.2  # seconds; each process looks at its mounted roots once a second
+_OTHERS_LOOK: Final = 0.8  # seconds; each process looks at its mounted roots twice a second
 
 
 async def _denials(mesh: Running, member: Member) -> list[str]:

@@ -32,7 +32,7 @@ _RETRIABLE: Final = frozenset(
 _SLOW_RETRY: Final = 10.0
 _SLOWEST_RETRY: Final = 60.0
 # How often the mounted roots are looked at, which Kubernetes changes under us.
-_LOOKS_AT_ROOTS: Final = 1.0
+_LOOKS_AT_ROOTS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
