@@ -1,12 +1,12 @@
 """What a flow asks for. The adapter of the caller's library performs it and sends the reply."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import field
 from typing import Literal, TypeAlias, TypeVar
 
 from meshsdk.call.endpoint import Host
 from meshsdk.call.headers import Headers
-from meshsdk.call.message import BodyEnd, Outcome, Request, Response
+from meshsdk.call.message import BodyEnd, Outcome, Request, Reset, Response
 from meshsdk.call.serving import Serving
 from meshsdk.call.value import unique, value
 
@@ -84,6 +84,8 @@ class Fetch:
     body: bytes = b""
     timeout: float | None = None
     max_bytes: int = 1 << 20
+    done: "Callable[[Fetched | Reset], None] | None" = None
+    """Set: nobody waits. The reply is None at once, and the answer goes here on another thread."""
 
 
 @value
@@ -152,8 +154,6 @@ class CallApp:
     request: Request
     serving: Serving | None = field(default=None, compare=False)
     """What the adapter enters (`enter_serving`) while the application runs."""
-    context: object = field(default=None, compare=False)
-    """The call's `CallContext`: what the application may ask of it."""
     context: object = field(default=None, compare=False)
     """The call's `CallContext`: what the application may ask of it."""
 

@@ -176,7 +176,7 @@ def parse_provider(name: str, reader: Reader, extensions: Extensions) -> Provide
     return Provider(
         name,
         issuer,
-        _keys(name, reader),
+        _keys(name, reader, extensions),
         parse_places(reader, issuer, own),
         extensions.compat,
         Audiences.of(reader.strings("audiences")),
@@ -197,9 +197,9 @@ def parse_provider(name: str, reader: Reader, extensions: Extensions) -> Provide
     )
 
 
-def _keys(name: str, reader: Reader) -> KeySource:
+def _keys(name: str, reader: Reader, extensions: Extensions) -> KeySource:
     if reader.required("remote_jwks", "local_jwks") == "remote_jwks":
-        return parse_remote(reader.required_message("remote_jwks"), name)
+        return parse_remote(reader.required_message("remote_jwks"), name, extensions)
     source = reader.required_message("local_jwks")
     found = _read(source)
     if not found:  # Envoy takes an empty source; no token is good then

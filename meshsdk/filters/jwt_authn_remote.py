@@ -10,8 +10,9 @@ from threading import Lock
 from typing import Final, Protocol
 
 from meshsdk.call.context import CallContext
-from meshsdk.call.effects import Fetch, Fetched, Flow, sleep
-from meshsdk.call.message import Request
+from meshsdk.call.effects import Fetch, Fetched, Flow, Reply, sleep
+from meshsdk.call.message import Request, Reset
+from meshsdk.config.extension import Extensions
 from meshsdk.config.fields import MessageTable, check, honoured, ignored, refused
 from meshsdk.config.reader import Reader
 from meshsdk.identity.jwks import Jwks, parse_jwks
@@ -20,13 +21,20 @@ from meshsdk.matching.octets import octets
 REMOTE_TABLE: Final = MessageTable(
     "envoy.extensions.filters.http.jwt_authn.v3.RemoteJwks",
     {
-        **honoured("http_uri", "cache_duration", "retry_policy"),
-        "async_fetch": ignored("keys are fetched for the first call that needs them, then renewed"),
+        **honoured("http_uri", "cache_duration", "retry_policy", "async_fetch"),
     },
     security=True,
 )
 URI_TABLE: Final = MessageTable(
     "envoy.config.core.v3.HttpUri", honoured("uri", "cluster", "timeout"), security=True
+)
+ASYNC_TABLE: Final = MessageTable(
+    "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch",
+    {
+        "fast_listener": ignored("listeners wait for no keys: the first call fetches them"),
+        "failed_refetch_duration": ignored("a pause that grows from 1 to 30 seconds"),
+    },
+    security=True,
 )
 RETRY_TABLE: Final = MessageTable(
     "envoy.config.core.v3.RetryPolicy",
@@ -42,7 +50,7 @@ RETRY_TABLE: Final = MessageTable(
 BACKOFF_TABLE: Final = MessageTable(
     "envoy.config.core.v3.BackoffStrategy", honoured("base_interval", "max_interval"), security=True
 )
-TABLES: Final = (REMOTE_TABLE, URI_TABLE, RETRY_TABLE, BACKOFF_TABLE)
+TABLES: Final = (REMOTE_TABLE, URI_TABLE, ASYNC_TABLE, RETRY_TABLE, BACKOFF_TABLE)
 
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]+)([^#]*)")
 _CACHE_DURATION: Final = 600.0  # RemoteJwks.cache_duration
@@ -51,6 +59,8 @@ _STALE: Final = 3600.0
 _FIRST_PAUSE: Final = 1.0
 _LAST_PAUSE: Final = 30.0
 _UNKNOWN_KID_PAUSE: Final = 10.0
+_RENEWED: Final = 0.9
+"""The share of their lifetime after which keys are renewed (async_fetch)."""
 _POLL: Final = 0.02
 """Seconds between looks of those who wait for another's fetch."""
 _MAX_BYTES: Final = 1 << 20
@@ -104,27 +114,40 @@ class RemoteUri:
     cache_duration: float = _CACHE_DURATION
     retries: int = 0
     base_interval: float = 1.0
+    renews: bool = False
+    """async_fetch: keys in use are renewed before they expire, while nobody waits."""
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which whoever fetches has done so, or is gone."""
+        return (self.timeout + self.base_interval * 10) * (self.retries + 1)
 
 
 @dataclass(slots=True, eq=False)
 class RemoteKeys:
-    """Keys from an issuer's URI, and the state of fetching them: shared by every call."""
+    """Keys from an issuer's URI, and the state of fetching them: shared by every call, and by every
+    provider of that URI."""
 
     uri: RemoteUri
     jwks: Jwks | None = None
+    text: bytes = b""
+    """What `jwks` was read from: the same again is no change."""
     expires: float = 0.0
     """Monotonic seconds; the keys count for a while longer where there are no others."""
+    renew_at: float = 0.0
+    """Monotonic seconds at which the next call looks for newer ones."""
     not_before: float = 0.0
     """Monotonic seconds until which nobody asks again, after a failure."""
     pause: float = 0.0
     kid_not_before: float = 0.0
     """The same for tokens with an unknown kid."""
-    fetching: bool = False
+    fetching_until: float = 0.0
+    """Monotonic seconds; 0: nobody fetches."""
     claiming: Lock = field(default_factory=Lock)
 
     def current(self, context: CallContext) -> Jwks | None:
-        """Keys that have not expired."""
-        return self.jwks if context.clock.monotonic() < self.expires else None
+        """Keys that have not expired, and that nobody must look after now."""
+        return self.jwks if context.clock.monotonic() < self.renew_at else None
 
     def load(self, context: CallContext) -> Flow[Jwks | None]:
         """Fetches, unless somebody else does or just failed to."""
@@ -133,11 +156,13 @@ class RemoteKeys:
         while True:
             now = clock.monotonic()
             if now < self.expires:
+                if now >= self.renew_at and self._claims(now):
+                    yield from self._renew(context)
                 return self.jwks
-            if not self.fetching:
+            if now >= self.fetching_until:
                 if now < self.not_before:
                     return self._stale(now)
-                if self._claims():
+                if self._claims(now):
                     yield from self._fetch(context)
                     return self._stale(clock.monotonic())
             stale = self._stale(now)
@@ -149,7 +174,7 @@ class RemoteKeys:
         """At most one fetch in ten seconds, however many tokens name unknown keys."""
         now = context.clock.monotonic()
         if self.jwks is known:
-            if now < self.kid_not_before or now < self.not_before or not self._claims():
+            if now < self.kid_not_before or now < self.not_before or not self._claims(now):
                 return None
             self.kid_not_before = now + _UNKNOWN_KID_PAUSE
             yield from self._fetch(context)
@@ -158,44 +183,82 @@ class RemoteKeys:
     def _stale(self, now: float) -> Jwks | None:
         return self.jwks if now < self.expires + _STALE else None
 
-    def _claims(self) -> bool:
+    def _claims(self, now: float) -> bool:
         """Whether this call is the one that fetches now; callers may be threads."""
         with self.claiming:
-            if self.fetching:
+            if now < self.fetching_until:
                 return False
-            self.fetching = True
+            self.fetching_until = now + self.uri.longest
             return True
 
     def _fetch(self, context: CallContext) -> Flow[None]:
         """After `_claims`."""
+        found: bytes | None = None
         try:
             found = yield from self._attempts(context)
         finally:
-            self.fetching = False  # also when the call that fetched was abandoned
-        now = context.clock.monotonic()
+            self.fetching_until = 0.0  # also when the call that fetched was abandoned
+        self._settle(found, context.clock.monotonic(), context.random.random())
+
+    def _renew(self, context: CallContext) -> Flow[None]:
+        """After `_claims`, while the keys still count: nobody waits."""
+        clock, chance = context.clock, context.random.random()
+        self.renew_at = self.expires
+
+        def done(answer: Fetched | Reset) -> None:
+            self._settle(_keys_in(answer), clock.monotonic(), chance)
+            self.fetching_until = 0.0
+
+        uri = self.uri
+        try:
+            reply = yield Fetch(
+                uri.cluster, uri.request, timeout=uri.timeout, max_bytes=_MAX_BYTES, done=done
+            )
+        except BaseException:
+            self.fetching_until = 0.0  # nobody made the call
+            raise
+        if isinstance(reply, Fetched | Reset):
+            done(reply)
+
+    def _settle(self, found: bytes | None, now: float, chance: float) -> None:
         if found is None:
             self.pause = min(_LAST_PAUSE, self.pause * 2 or _FIRST_PAUSE)
-            self.not_before = now + self.pause * (0.5 + context.random.random() / 2)
+            self.not_before = now + self.pause * (0.5 + chance / 2)
+            self.renew_at = min(self.expires, self.not_before)
             return
-        self.jwks, self.expires, self.pause = found, now + self.uri.cache_duration, 0.0
+        if found != self.text or self.jwks is None:
+            jwks = parse_jwks(found)
+            assert isinstance(jwks, Jwks)
+            self.jwks, self.text = jwks, found
+        lifetime = self.uri.cache_duration
+        self.expires, self.pause = now + lifetime, 0.0
+        self.renew_at = now + lifetime * (_RENEWED if self.uri.renews else 1.0)
 
-    def _attempts(self, context: CallContext) -> Flow[Jwks | None]:
+    def _attempts(self, context: CallContext) -> Flow[bytes | None]:
         uri = self.uri
         for attempt in range(uri.retries + 1):
             if attempt:
                 ceiling = min(uri.base_interval * (2**attempt - 1), uri.base_interval * 10)
                 yield from sleep(ceiling * context.random.random())
             reply = yield Fetch(uri.cluster, uri.request, timeout=uri.timeout, max_bytes=_MAX_BYTES)
-            # No redirect is followed: the issuer is who the configuration says.
-            if isinstance(reply, Fetched) and reply.response.status == 200:
-                found = parse_jwks(reply.body)
-                if isinstance(found, Jwks) and len(found.keys) <= _MAX_KEYS:
-                    return found
+            found = _keys_in(reply)
+            if found is not None:
+                return found
         return None
 
 
-def parse_remote(reader: Reader, provider: str) -> RemoteKeys:
-    """The keys of a RemoteJwks: none yet."""
+def _keys_in(reply: Reply) -> bytes | None:
+    """The text of a key set that can be used. No redirect is followed: the issuer is who the
+    configuration says."""
+    if not isinstance(reply, Fetched) or reply.response.status != 200:
+        return None
+    found = parse_jwks(reply.body)
+    return reply.body if isinstance(found, Jwks) and len(found.keys) <= _MAX_KEYS else None
+
+
+def parse_remote(reader: Reader, provider: str, extensions: Extensions) -> RemoteKeys:
+    """The keys of a RemoteJwks: none yet, unless another provider or an earlier version of the
+    configuration has the same."""
     check(reader, REMOTE_TABLE)
     http_uri = reader.required_message("http_uri")
     check(http_uri, URI_TABLE)
@@ -213,7 +276,13 @@ def parse_remote(reader: Reader, provider: str) -> RemoteKeys:
     retries, base_interval = _retry(reader.message("retry_policy"))
     path = match[3] if match[3].startswith("/") else "/" + match[3]
     request = Request("GET", match[2], path, scheme=match[1].lower())
-    return RemoteKeys(RemoteUri(cluster, request, timeout, cache_duration, retries, base_interval))
+    renewing = reader.message("async_fetch")
+    if renewing is not None:
+        check(renewing, ASYNC_TABLE)
+    uri = RemoteUri(
+        cluster, request, timeout, cache_duration, retries, base_interval, renewing is not None
+    )
+    return extensions.filter_states.keep(RemoteKeys, uri, lambda: RemoteKeys(uri))
 
 
 def _retry(reader: Reader | None) -> tuple[int, float]:

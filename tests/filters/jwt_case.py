@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from meshsdk.call.address import Address
 from meshsdk.call.connection import Connection
@@ -14,7 +14,7 @@ from meshsdk.call.filter import Continue, Verdict
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import LocalReply, Request
 from meshsdk.clock import seeded
-from meshsdk.config.extension import Extensions, Registry
+from meshsdk.config.extension import Extensions, FilterStates, Registry
 from meshsdk.config.reader import Reader
 from meshsdk.filters import jwt_authn_filter
 from meshsdk.filters.jwt_authn_filter import JwtAuthn
@@ -65,7 +65,8 @@ def config(requires: Json | None = ONE, one: Json | None = None, **fields: objec
 
 
 def parse(data: Json, extensions: Extensions = ENVOY) -> JwtAuthn:
-    return jwt_authn_filter.parse(Reader(data), extensions)
+    # Keys of its own: an issuer's are shared by all that have the registries.
+    return jwt_authn_filter.parse(Reader(data), replace(extensions, filter_states=FilterStates()))
 
 
 def bearer(*tokens: str) -> Request:

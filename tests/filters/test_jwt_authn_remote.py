@@ -5,9 +5,12 @@ import pytest
 from meshsdk.call.effects import Fetch, Fetched, Sleep
 from meshsdk.call.filter import Continue, Verdict
 from meshsdk.call.message import LocalReply, Reset, ResetReason, Response
+from meshsdk.config.reader import Reader
 from meshsdk.errors import ConfigError
+from meshsdk.filters import jwt_authn_filter
 from tests.filters.jwt_case import (
     CLAIMS,
+    ENVOY,
     KEY,
     Caller,
     Json,
@@ -149,6 +152,72 @@ def test_expired_keys_count_while_newer_ones_are_fetched_or_cannot_be() -> None:
 
     assert meanwhile == 200
     assert isinstance(afterwards, Continue)
+
+
+def test_async_fetch_renews_keys_before_they_expire_while_nobody_waits() -> None:
+    caller = Caller(parse(remote(cache_duration="300s", async_fetch={})))
+    fetched(caller, answer(KEY))
+
+    caller.clock.now += 269.0
+    early = caller.status(bearer(token({**CLAIMS, "sub": "bob"})))
+    caller.clock.now += 2.0
+    renewing = as_flow(caller.begin(bearer(token({**CLAIMS, "sub": "eve"}))))
+    effect = next(renewing)
+    assert isinstance(effect, Fetch)
+    assert effect.done is not None
+    passed = finish(renewing, None)
+    meanwhile = caller.status(bearer(token({**CLAIMS, "sub": "kim"})))
+    effect.done(answer(KEY))
+    caller.clock.now += 100.0
+    later = caller.status(bearer(token({**CLAIMS, "sub": "joe"})))
+
+    assert (early, meanwhile, later) == (200, 200, 200)
+    assert isinstance(passed, Continue)
+
+
+def test_a_renewal_that_fails_is_tried_again_after_a_pause_and_at_the_end_waited_for() -> None:
+    caller = Caller(parse(remote(cache_duration="300s", async_fetch={})))
+    fetched(caller, answer(KEY))
+    caller.clock.now += 271.0
+    renewing = as_flow(caller.begin(bearer(token())))
+    effect = next(renewing)
+    assert isinstance(effect, Fetch)
+    assert effect.done is not None
+    finish(renewing, None)
+    effect.done(DOWN)
+
+    at_once = caller.status(bearer(token()))
+    caller.clock.now += 1.25
+    again = next(as_flow(caller.begin(bearer(token()))))
+    caller.clock.now += 300.0
+    waiting = next(as_flow(caller.begin(bearer(token()))))
+
+    assert at_once == 200
+    assert isinstance(again, Fetch)
+    assert again.done is not None
+    assert isinstance(waiting, Fetch)
+    assert waiting.done is None
+
+
+def test_keys_that_come_unchanged_are_no_change() -> None:
+    filter_ = parse(remote(cache_duration="300s"))
+    caller = Caller(filter_)
+    fetched(caller, answer(KEY))
+    first = caller.status(bearer(token()))
+    caller.clock.now += 301.0
+
+    again = fetched(caller, answer(KEY))
+
+    assert first == 200
+    assert isinstance(again, Continue)
+
+
+def test_providers_of_one_uri_and_later_configs_share_their_keys() -> None:
+    first = jwt_authn_filter.parse(Reader(remote()), ENVOY)
+    second = jwt_authn_filter.parse(Reader(remote(), "again"), ENVOY)
+    fetched(Caller(first), answer(KEY))
+
+    assert Caller(second).status(bearer(token())) == 200
 
 
 def test_expired_keys_do_not_count_for_ever() -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from tests.upstream.raw_server import Script, Served
 
 FILTERS = "type.googleapis.com/envoy.extensions.filters"
@@ -38,7 +39,12 @@ def named(name: str, type_url: str, **config: object) -> Json:
     return {"name": name, "typed_config": {"@type": f"{FILTERS}.http.{type_url}", **config}}
 
 
-def mesh_of(filters: Sequence[Json], clusters: Sequence[Json], route: Json | None = None) -> Mesh:
+def mesh_of(
+    filters: Sequence[Json],
+    clusters: Sequence[Json],
+    route: Json | None = None,
+    options: Options | None = None,
+) -> Mesh:
     """The same filters on the way in (port 8080 of 10.0.0.1) and on the way out (to `shop`)."""
     to = {"match": {"prefix": "/"}, "route": {"cluster": "app"}, **(route or {})}
     hcm = {
@@ -59,7 +65,8 @@ def mesh_of(filters: Sequence[Json], clusters: Sequence[Json], route: Json | Non
     }
     outbound = {"name": "shop:80", "api_listener": {"api_listener": hcm}}
     return Mesh.static(
-        {"static_resources": {"listeners": [inbound, outbound], "clusters": list(clusters)}}
+        {"static_resources": {"listeners": [inbound, outbound], "clusters": list(clusters)}},
+        options=options,
     )
 
 

@@ -14,12 +14,14 @@ from meshsdk.call.message import Request
 from meshsdk.integrations.asgi import MeshMiddleware
 from meshsdk.integrations.httpx import AsyncMeshTransport, MeshTransport
 from meshsdk.mesh import Mesh
+from meshsdk.runtime.options import Options
 from meshsdk.wire.json_form import from_json, to_json
 from meshsdk.wire.pool import parse_message
 from tests.filters.jwt_case import KEY, jwks, token
 from tests.integrations.asgi_server import PLAIN, App, Server, scope_of
 from tests.integrations.side_mesh import KeyServer, app, cluster, mesh_of, named
 from tests.upstream.h2_server import Served2, h2
+from tests.upstream.one_cluster import HandClock
 from tests.upstream.raw_server import RawServer, Served, serving
 
 _LATER = int(time.time()) + 3600
@@ -39,10 +41,12 @@ def jwt(**remote: object) -> Mapping[str, object]:
     )
 
 
-def jwt_mesh(keys: RawServer, backend: RawServer | None = None) -> Mesh:
+def jwt_mesh(
+    keys: RawServer, backend: RawServer | None = None, options: Options | None = None
+) -> Mesh:
     port = 1 if backend is None else backend.address.port
     clusters = [cluster("keys", keys.address.port), cluster("app", port)]
-    return mesh_of([jwt(async_fetch={})], clusters)
+    return mesh_of([jwt(async_fetch={}, cache_duration="300s")], clusters, options=options)
 
 
 async def inbound(mesh: Mesh, bearer: str) -> int:
@@ -94,6 +98,26 @@ def test_threads_of_a_blocking_client_make_one_fetch() -> None:
 
     assert statuses == [200] * 8
     assert keys.asked == 1
+
+
+def test_keys_are_renewed_aside_while_calls_go_on() -> None:
+    keys, clock = KeyServer(jwks(KEY)), HandClock()
+
+    async def work(mesh: Mesh) -> list[int]:
+        first = await inbound(mesh, GOOD)
+        clock.ahead += 280.0
+        keys.was_asked.clear()
+        keys.may_answer.clear()
+        meanwhile = [await inbound(mesh, GOOD) for _ in range(5)]
+        await asyncio.to_thread(keys.was_asked.wait, 10)
+        return [first, *meanwhile]
+
+    with serving(keys.script) as server, jwt_mesh(server, None, Options(clock=clock)) as mesh:
+        statuses = asyncio.run(work(mesh))
+        keys.may_answer.set()
+
+    assert statuses == [200] * 6
+    assert keys.asked == 2
 
 
 def test_unknown_kids_do_not_storm_the_issuer() -> None:
