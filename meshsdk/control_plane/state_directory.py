@@ -58,7 +58,14 @@ class StateDirectory:
 
     def signing(self) -> Signing:
         """Who signs now. IdentityError or OSError where the files do not say."""
-        roots, key = (self.path / ROOTS).read_bytes(), (self.path / _KEY).read_bytes()
+        return self.signing_of(*self.signing_files())
+
+    def signing_files(self) -> tuple[bytes, bytes]:
+        """Roots and the key of the one that signs, PEM. OSError."""
+        return (self.path / ROOTS).read_bytes(), (self.path / _KEY).read_bytes()
+
+    def signing_of(self, roots: bytes, key: bytes) -> Signing:
+        """What those files say; IdentityError or ConfigError where they do not fit."""
         return _signing(self.trust_domain, roots, key, self.clock)
 
     def token_key(self) -> TokenKey:
@@ -110,15 +117,17 @@ class LastGood:
     def __init__(self, directory: StateDirectory) -> None:
         """Raises what `StateDirectory.signing` does."""
         self._directory = directory
-        self._signing = directory.signing()
+        self._files = directory.signing_files()
+        self._signing = directory.signing_of(*self._files)
 
     def __call__(self) -> Signing:
         try:
-            found = self._directory.signing()
+            files = self._directory.signing_files()
+            if files != self._files:
+                self._signing = self._directory.signing_of(*files)
+                self._files = files
         except (OSError, IdentityError, ConfigError):
-            return self._signing
-        if found.roots_pem != self._signing.roots_pem:
-            self._signing = found
+            pass  # half of a rotation has been written
         return self._signing
 
 

@@ -60,6 +60,8 @@ class VanillaNodes:
 
     def due(self) -> bool:
         """Whether a certificate is to be renewed, or the roots have changed."""
+        if not self._held:
+            return False
         signing = self._signing()
         now, roots = signing.authority.clock.time(), signing.roots_pem
         with self._lock:
