@@ -6,6 +6,7 @@ from functools import cached_property
 
 from meshsdk.control_plane.istio.hostnames import is_wildcard, is_within, overlap
 from meshsdk.control_plane.istio.http_match import MESH
+from meshsdk.control_plane.istio.http_rule import HttpRule
 from meshsdk.control_plane.istio.registry import by_host
 from meshsdk.control_plane.istio.services import Service
 from meshsdk.control_plane.istio.sidecar import EgressListener
@@ -17,7 +18,8 @@ class Egress:
     """One egress listener with all that it lets through."""
 
     services: tuple[Service, ...]
-    """One a host name, oldest first; of a listener with a port, with that port alone."""
+    """Oldest first; one host name may be there twice. Of a listener with a port, each has that
+    port alone."""
     virtual_services: tuple[VirtualService, ...]
     listener: EgressListener | None = None
     """None where no Sidecar says it: everything."""
@@ -51,7 +53,7 @@ class Egress:
 def everything(services: Iterable[Service], rules: Iterable[VirtualService]) -> Egress:
     """Without a Sidecar."""
     of_mesh = tuple(rule for rule in rules if MESH in rule.gateways)
-    return Egress(tuple(by_host(services).values()), of_mesh)
+    return Egress(tuple(services), of_mesh)
 
 
 def egress_of(
@@ -63,12 +65,12 @@ def egress_of(
     """What one egress listener of a Sidecar of a namespace lets through."""
     hosts = [(namespace if each == "." else each, host) for each, host in listener.hosts]
     imported = [service for service in services if _imports(hosts, service)]
-    number = listener.port.number if listener.port is not None else 0
-    if number:
-        imported = list(_with_port(imported, number))
+    port = listener.port
+    if port is not None and port.number and port.protocol != "HTTP_PROXY":
+        imported = list(_with_port(imported, port.number))
     own = [service for service in imported if service.namespace == namespace]
-    kept = by_host([*own, *imported])
-    chosen = tuple(each for each in imported if kept[each.hostname] is each)
+    kept = {host: each.namespace for host, each in by_host([*own, *imported]).items()}
+    chosen = tuple(each for each in imported if kept[each.hostname] == each.namespace)
     selected = tuple(rule for rule in rules if MESH in rule.gateways and _imports_rule(hosts, rule))
     return Egress(chosen, selected, listener)
 
@@ -78,33 +80,19 @@ def services_of(
 ) -> tuple[Service, ...]:
     """All services of some listeners, and those that their VirtualServices send to."""
     parts = tuple(egress)
-    found: dict[str, Service] = {}
-    for part in parts:
-        for service in part.services:
-            _add(found, service)
-    everywhere = sorted(visible, key=lambda each: (each.namespace != namespace, each.namespace))
-    by_name: dict[str, Service] = {}
-    for service in everywhere:
-        by_name.setdefault(service.hostname, service)
+    every = [service for part in parts for service in part.services]
+    by_name = by_host(
+        sorted(visible, key=lambda each: (each.namespace != namespace, each.namespace))
+    )
     for part in parts:
         for rule in part.virtual_services:
             for host, ports in _destinations(rule, namespace).items():
                 target = by_name.get(host)
                 if target is not None:
-                    _add(found, target if 0 in ports else _narrowed(target, ports))
-    order = {id(service): i for i, service in enumerate(visible)}
-    names = {(each.hostname, each.namespace): order[id(each)] for each in visible}
-    return tuple(sorted(found.values(), key=lambda each: names[each.hostname, each.namespace]))
-
-
-def _add(found: dict[str, Service], service: Service) -> None:
-    before = found.get(service.hostname)
-    if before is None:
-        found[service.hostname] = service
-    elif before.namespace == service.namespace:
-        more = [port for port in service.ports if before.port(port.number) is None]
-        if more:
-            found[service.hostname] = replace(before, ports=(*before.ports, *more))
+                    narrowed = target if 0 in ports else _narrowed(target, ports)
+                    every += [narrowed] if narrowed.ports else []
+    order = {each.hostname: i for i, each in reversed(list(enumerate(visible)))}
+    return tuple(sorted(by_host(every).values(), key=lambda each: order[each.hostname]))
 
 
 def _narrowed(service: Service, ports: set[int]) -> Service:
@@ -115,8 +103,7 @@ def _destinations(rule: VirtualService, namespace: str) -> dict[str, set[int]]:
     """Host to ports; port 0 is all of them."""
     found: dict[str, set[int]] = {}
     for http in rule.http:
-        sources = {match.source_namespace for match in http.matches} or {""}
-        if not sources & {"", namespace}:
+        if not _is_from(http, namespace):
             continue
         for each in (*(route.destination for route in http.routes),
                      *(mirror.destination for mirror in http.mirrors)):  # fmt: skip
@@ -125,6 +112,13 @@ def _destinations(rule: VirtualService, namespace: str) -> dict[str, set[int]]:
         for route in l4.routes:
             found.setdefault(route.destination.host, set()).add(route.destination.port)
     return found
+
+
+def _is_from(http: HttpRule, namespace: str) -> bool:
+    """Whether a rule may be for callers of a namespace. Source: istiod,
+    virtualServiceDestinationsFilteredBySourceNamespace."""
+    sources = [match.source_namespace for match in http.matches if match.source_namespace]
+    return not sources or namespace in sources
 
 
 def _with_port(services: Iterable[Service], number: int) -> Iterator[Service]:

@@ -124,7 +124,8 @@ def _is_same(endpoint: Endpoint, workload: Endpoint | None) -> bool:
 
 def by_host(services: Iterable[Service]) -> dict[str, Service]:
     """One service a host name: the oldest, but one of Kubernetes before one that is not, so that
-    nobody takes a Kubernetes service's name. Source: istiod, DefaultSidecarScopeForNamespace."""
+    nobody takes a Kubernetes service's name. What is alike and of one namespace is merged. Source:
+    istiod, appendSidecarServices."""
     found: dict[str, Service] = {}
     for service in services:
         before = found.get(service.hostname)
@@ -133,4 +134,25 @@ def by_host(services: Iterable[Service]) -> dict[str, Service]:
         )
         if before is None or is_better:
             found[service.hostname] = service
+        elif before is not service and _are_alike(before, service):
+            found[service.hostname] = _merged(before, service)
     return found
+
+
+def _are_alike(one: Service, other: Service) -> bool:
+    return (
+        one.namespace == other.namespace
+        and one.registry == other.registry
+        and one.resolution == other.resolution
+        and one.labels == other.labels
+        and one.selector == other.selector
+        and one.export_to == other.export_to
+    )
+
+
+def _merged(one: Service, other: Service) -> Service:
+    """The first with the ports and endpoints that only the second has."""
+    ports = [port for port in other.ports if one.port(port.number) is None]
+    known = {id(each) for each in one.endpoints}
+    endpoints = [each for each in other.endpoints if id(each) not in known]
+    return replace(one, ports=(*one.ports, *ports), endpoints=(*one.endpoints, *endpoints))

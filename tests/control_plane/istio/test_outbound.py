@@ -14,6 +14,7 @@ from meshsdk.control_plane.istio.outbound import outbound_listeners, outbound_ro
 from meshsdk.control_plane.istio.proxies import Proxy, parse_proxy
 from meshsdk.control_plane.istio.registry_build import build_registry
 from meshsdk.control_plane.istio.scope import scope_of
+from meshsdk.control_plane.istio.translate import translate
 from meshsdk.control_plane.shapes.tls import Json
 from tests import recorded_inputs, recordings
 
@@ -166,3 +167,18 @@ def test_services_without_protocol_on_one_address_share_its_listener() -> None:
     default = message(found["10.1.1.1_90"]["default_filter_chain"])
     end = messages(default["filters"])[-1]
     assert message(end["typed_config"])["cluster"] == "outbound|90||a.com"
+
+
+def test_two_documents_of_one_host_are_one_service_with_the_ports_of_both() -> None:
+    documents = "".join(
+        _SERVICE % (f"s{port}", "a.com", address, port, protocol)
+        for address, port, protocol in (("10.1.1.1", 80, "HTTP"), ("10.1.1.1", 90, "TCP"))
+    )
+    loaded = load({"a.yaml": documents})
+    config = Config(loaded, build_registry(loaded), KeySets(lambda _: None, "{}"))
+    proxy = parse_proxy({"id": "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local"})
+
+    state = translate(config, proxy)
+
+    assert {"outbound|80||a.com", "outbound|90||a.com"} <= state.clusters.keys()
+    assert {"0.0.0.0_80", "10.1.1.1_90"} <= state.listeners.keys()
