@@ -97,7 +97,7 @@ class Mesh:
         options = self.options
         self._status = StatusKeeper(options.clock)
         emit = to_all(guarded(options.emit), self._status.emit)
-        self.observing = Observing(options, self._node)
+        self.observing = Observing(options, self._node, emit)
         self._started = False
         self._starting = RLock()
         self._closed = False
@@ -135,6 +135,7 @@ class Mesh:
         )
         """Decides about connections that servers of this process accept."""
         self.feed = self._make_feed(self)
+        self.observing.is_own_configuration = isinstance(self.feed, StaticFeed)
         self.source = Source(self._plan, self.live, self.feed.on_demand)
 
     # -- making one -------------------------------------------------------------------------

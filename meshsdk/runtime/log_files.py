@@ -1,5 +1,6 @@
 """Access logs' files: calls hand lines over and never wait for a disk or a full pipe."""
 
+import atexit
 import logging
 import os
 import sys
@@ -12,7 +13,7 @@ _INTERVAL: Final = 1.0
 """Seconds; Envoy's access_log_flush_interval."""
 _WAITING: Final = 100_000
 """Lines of one file that may wait; more are lost, and counted."""
-_STREAMS: Final = {"/dev/stdout": 1, "/dev/stderr": 2}
+STREAMS: Final = {"/dev/stdout": 1, "/dev/stderr": 2}
 _CLOSE_TIMEOUT: Final = 1.0
 
 
@@ -23,7 +24,7 @@ class LogFile:
         self.path = path
         self.lost = 0
         self._lines: deque[str] = deque()
-        self._file = _STREAMS.get(path)
+        self._file = STREAMS.get(path)
         self._has_failed = False
 
     def write(self, line: str) -> None:
@@ -40,7 +41,7 @@ class LogFile:
             return
         data = "".join([lines.popleft() for _ in range(len(lines))]).encode("latin-1", "replace")
         try:
-            if self.path in _STREAMS:
+            if self.path in STREAMS:
                 (sys.stdout if self.path == "/dev/stdout" else sys.stderr).flush()
             _write_all(self._opened(), data)
             self._has_failed = False
@@ -53,7 +54,7 @@ class LogFile:
     def _opened(self) -> int:
         """The file, opened anew where somebody has moved it away."""
         known = self._file
-        if self.path in _STREAMS and known is not None:
+        if self.path in STREAMS and known is not None:
             return known
         if known is not None and not _is_at(known, self.path):
             os.close(known)
@@ -66,8 +67,8 @@ class LogFile:
     def close(self) -> None:
         """Write what waits and let the file go."""
         self.flush()
-        known, self._file = self._file, _STREAMS.get(self.path)
-        if known is not None and self.path not in _STREAMS:
+        known, self._file = self._file, STREAMS.get(self.path)
+        if known is not None and self.path not in STREAMS:
             os.close(known)
 
 
@@ -117,6 +118,7 @@ class LogFiles:
                 target=self._run, args=(self._stop,), name="meshsdk-access-log", daemon=True
             )
             self._thread.start()
+            atexit.register(self.flush)
 
     @property
     def lost(self) -> int:
@@ -131,6 +133,7 @@ class LogFiles:
 
     def close(self) -> None:
         """Write what waits and end the thread."""
+        atexit.unregister(self.flush)
         self._stop.set()
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():

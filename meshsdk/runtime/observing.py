@@ -12,8 +12,9 @@ from meshsdk.resources.access_log import AccessLog
 from meshsdk.resources.hcm import HttpConnectionManager
 from meshsdk.resources.istio_stats import ALL
 from meshsdk.runtime.istio_metrics import IstioMetrics
-from meshsdk.runtime.log_files import LogFile, LogFiles
+from meshsdk.runtime.log_files import STREAMS, LogFile, LogFiles
 from meshsdk.runtime.options import Options
+from meshsdk.telemetry import ConfigReported, Emit, silent
 from meshsdk.telemetry.histogram import RequestMetrics
 from meshsdk.telemetry.prometheus import request_lines, sample_lines
 from meshsdk.telemetry.seen_call import CallSpans, SeenCall, failed
@@ -32,8 +33,11 @@ _TOLD_LABELS: Final = (
 class Observing:
     """Made once per mesh and process."""
 
-    def __init__(self, options: Options, node: Node) -> None:
+    def __init__(self, options: Options, node: Node, emit: Emit = silent) -> None:
         self._options = options
+        self._emit = emit
+        self.is_own_configuration = False
+        """Whether it is the application's own, and no control plane's."""
         self._us = of_metadata(node.metadata)
         self.metrics = RequestMetrics()
         self.files = LogFiles()
@@ -56,17 +60,26 @@ class Observing:
         if asked.metrics != "never" and stats is not None:
             made = IstioMetrics(self.metrics, self._us, stats, is_inbound=is_inbound)
             finished.append(made.finished)
-        if asked.access_log:
-            finished += [
-                LogWriter(log, self.files.file(log.path)).finished for log in hcm.access_logs
-            ]
+        logs = [log for log in hcm.access_logs if self._may_write(log)]
+        finished += [LogWriter(log, self.files.file(log.path)).finished for log in logs]
         if asked.on_call is not None:
             finished.append(asked.on_call)
         spans = self._spans(hcm, is_inbound) if asked.spans else None
         if not finished and spans is None:
             return None
-        is_asked = asked.access_log and any(log.names_local_address for log in hcm.access_logs)
+        is_asked = any(log.names_local_address for log in logs)
         return Recorder(tuple(finished), spans, wants_local_address=is_asked)
+
+    def _may_write(self, log: AccessLog) -> bool:
+        asked = self._options
+        if not asked.access_log or log.path in STREAMS:
+            return asked.access_log
+        files = asked.access_log_files
+        if self.is_own_configuration if files is None else files:
+            return True
+        why = "files that a control plane names are written with Options(access_log_files=True)"
+        self._emit(ConfigReported("access log", log.path, why))
+        return False
 
     def _spans(self, hcm: HttpConnectionManager, is_inbound: bool) -> "Spans | None":
         if "opentelemetry.trace" not in sys.modules:

@@ -47,6 +47,9 @@ class Options:
     """Istio's metrics of calls: `feed`, where the control plane asks for them (`istio.stats`)."""
     access_log: bool = True
     """Write the access logs that the feed asks for."""
+    access_log_files: bool | None = None
+    """Also to files that it names, besides stdout and stderr. None: where the configuration is the
+    application's own (`Mesh.static`); whoever names files for a process to append to owns it."""
     spans: bool = True
     """Make spans where an OpenTelemetry SDK is installed before the first call."""
     on_call: Callable[[SeenCall], None] | None = None

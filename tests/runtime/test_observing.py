@@ -13,6 +13,7 @@ from meshsdk.config.bootstrap import Node
 from meshsdk.flow.inbound import inbound
 from meshsdk.runtime.observing import Observing, told_to_peers
 from meshsdk.runtime.options import Options
+from meshsdk.telemetry import ConfigReported, Event
 from meshsdk.telemetry.seen_call import SeenCall
 from meshsdk.wire.peer_metadata import decode, encode
 from tests.flow.plans import GET, Mesh, config
@@ -39,7 +40,9 @@ class Seen:
 
     def __init__(self, text: str, options: Options | None = None) -> None:
         self.mesh = Mesh(text)
-        self.observing = Observing(options or Options(), NODE)
+        self.events: list[Event] = []
+        self.observing = Observing(options or Options(), NODE, self.events.append)
+        self.observing.is_own_configuration = True
         self.mesh.live.telemetry = self.observing
 
     def call(
@@ -312,6 +315,19 @@ def test_a_file_that_cannot_be_written_loses_lines_and_no_call(tmp_path: Path) -
     seen.observing.files.flush()
 
     assert seen.observing.files.lost == 1
+
+
+def test_a_control_plane_names_no_files_unless_the_application_lets_it(tmp_path: Path) -> None:
+    text = with_logs(logger(tmp_path / "log", '{text_format: "%RESPONSE_CODE%"}'))
+    asked, unasked = Seen(text, Options(access_log_files=True)), Seen(text)
+    asked.observing.is_own_configuration = unasked.observing.is_own_configuration = False
+
+    unasked.call(Response(200))
+    asked.call(Response(201))
+
+    assert written(asked, tmp_path / "log") == "201"
+    assert [type(event) for event in unasked.events] == [ConfigReported]
+    assert asked.events == []
 
 
 def test_loggers_that_are_not_built_are_named_and_nothing_else() -> None:
