@@ -3,7 +3,6 @@ mergeVirtualServicesIfNeeded."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 
 from meshsdk.control_plane.istio.http_match import HttpMatch
 from meshsdk.control_plane.istio.http_rule import HttpRule
@@ -77,12 +76,13 @@ def _merge_matches(
 ) -> tuple[HttpMatch, ...] | None:
     if not roots or not inners:
         return tuple(roots) or tuple(inners)
-    found = tuple(
-        _merge_match(root, inner)
-        for root, inner in product(roots, inners)
-        if not _conflict(root, inner)
-    )
-    return found or None
+    found: list[HttpMatch] = []
+    for inner in inners:
+        within = [_merge_match(root, inner) for root in roots if not _conflict(root, inner)]
+        if not within:
+            return None  # one that no root holds costs the whole rule, as in istiod
+        found += within
+    return tuple(found)
 
 
 def _merge_match(root: HttpMatch, inner: HttpMatch) -> HttpMatch:
@@ -100,7 +100,6 @@ def _merge_match(root: HttpMatch, inner: HttpMatch) -> HttpMatch:
         source_labels={**root.source_labels, **inner.source_labels},
         source_namespace=inner.source_namespace or root.source_namespace,
         gateways=inner.gateways or root.gateways,
-        ignore_uri_case=inner.ignore_uri_case or root.ignore_uri_case,
         stat_prefix=inner.stat_prefix or root.stat_prefix,
     )
 
@@ -120,20 +119,15 @@ def _conflict(root: HttpMatch, inner: HttpMatch) -> bool:
         pairs += [(match, within.get(name)) for name, match in outer.items()]
     if any(_strings_conflict(outer, within) for outer, within in pairs):
         return True
-    is_other_case = root.ignore_uri_case != inner.ignore_uri_case
     return (
-        (is_other_case and root.uri is not None and inner.uri is not None)
-        or (root.port and inner.port and root.port != inner.port)
+        root.ignore_uri_case != inner.ignore_uri_case
+        or bool(root.port and inner.port and root.port != inner.port)
         or any(
             key in inner.source_labels and inner.source_labels[key] != value
             for key, value in root.source_labels.items()
         )
-        or bool(
-            root.source_namespace
-            and inner.source_namespace
-            and root.source_namespace != inner.source_namespace
-        )
-        or bool(inner.gateways and not set(inner.gateways) <= set(root.gateways))
+        or root.source_namespace not in ("", inner.source_namespace)
+        or bool(root.gateways and not set(inner.gateways) <= set(root.gateways))
     )
 
 

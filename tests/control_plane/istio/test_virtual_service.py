@@ -142,3 +142,28 @@ def test_a_destination_of_weight_zero_is_left_out() -> None:
 
     clusters = [{"name": "outbound|80|v1|a.shop.svc.cluster.local", "weight": 100}]
     assert message(route["route"])["weighted_clusters"] == {"clusters": clusters}
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "count"),
+    [
+        ("uri: {prefix: /a}", "uri: {prefix: /a/b}", 1),
+        ("uri: {prefix: /a/b}", "uri: {prefix: /a}", 0),
+        ("uri: {exact: /a}", "uri: {prefix: /a}", 0),
+        ("uri: {prefix: /a}", "uri: {regex: /a.*}", 0),
+        ("headers: {x: {exact: a}}", "headers: {x: {exact: b}}", 0),
+        ("headers: {x: {exact: a}}", "headers: {y: {exact: b}}", 1),
+        ("port: 80", "port: 81", 0),
+        ("sourceNamespace: shop", "uri: {prefix: /a}", 0),
+        ("uri: {prefix: /a}", "sourceNamespace: shop", 1),
+        ("gateways: [mesh]", "uri: {prefix: /a}", 1),
+        ("uri: {prefix: /a}", "ignoreUriCase: true", 0),
+    ],
+)
+def test_a_delegates_condition_must_be_within_its_roots(outer: str, inner: str, count: int) -> None:
+    root = _text(f"{{hosts: [a], http: [{{match: [{{{outer}}}], delegate: {{name: d}}}}]}}")
+    delegate = _text(f"{{http: [{{match: [{{{inner}}}], {_TO_A}}}]}}", "d")
+
+    (service,) = _services(root, delegate)
+
+    assert len(service.http) == count
