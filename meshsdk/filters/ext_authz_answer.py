@@ -15,9 +15,12 @@ from meshsdk.resources.header_mutations import append
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110, 5.6.2
 _LINE_END: Final = re.compile(r"[\r\n\0]")
 _PSEUDO: Final = frozenset({":path", ":method", ":authority", ":scheme", "host"})
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 )
+FRAMING: Final = HOP_BY_HOP | {"content-length"}
+"""Fields of one connection and one body: no service changes those of another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,8 @@ class Allowed:
             *self.response_overwrite,
         )
         query = all(_is_query(k) and _is_query(v) for k, v in self.query_set)
-        return query and are_valid(response) and are_valid(request, _PSEUDO)
+        pseudo = all(_is_pseudo(name, value) for name, value in self.set)
+        return query and pseudo and are_valid(response) and are_valid(request, _PSEUDO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,21 @@ def are_valid(pairs: Iterable[Pair], also: frozenset[str] = frozenset()) -> bool
     )
 
 
+def _is_pseudo(name: str, value: str) -> bool:
+    match name:
+        case ":path":
+            return value.startswith("/") and _is_query(value)
+        case ":method":
+            return _TOKEN.fullmatch(value) is not None
+        case _:
+            return True
+
+
+def sendable_status(status: int) -> bool:
+    """Whether an answer can have this status."""
+    return 200 <= status <= 599
+
+
 def _is_query(text: str) -> bool:
     return text.isprintable() and not set(text) & {" ", "#"}
 
@@ -94,16 +113,16 @@ def changed(request: Request, allowed: Allowed) -> Request:
     for name, value in allowed.set:
         if name in _PSEUDO:
             pseudo[name] = value
-        else:
+        elif name not in FRAMING:
             headers = headers.set(name, value)
-    for name, value in allowed.add:
+    for name, value in _unframed(allowed.add):
         headers = append(headers, name, value)
-    for name, value in allowed.append:
+    for name, value in _unframed(allowed.append):
         before = headers.values(name)
         if before:
             headers = headers.set(name, ",".join((*before, value)))
     # Neither pseudo fields nor host can be removed (Envoy, isRemovableHeader).
-    gone = [n for n in allowed.remove if not n.startswith(":") and n != "host"]
+    gone = [n for n in allowed.remove if not n.startswith(":") and n != "host" and n not in FRAMING]
     if gone:
         headers = headers.without(*gone)
     if headers is not request.headers:
@@ -113,6 +132,10 @@ def changed(request: Request, allowed: Allowed) -> Request:
     if allowed.query_set or allowed.query_remove:
         request = replace(request, path=_with_query(request.path, allowed))
     return request
+
+
+def _unframed(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+    return tuple(pair for pair in pairs if pair[0] not in FRAMING)
 
 
 def _with_pseudo(request: Request, pseudo: Mapping[str, str]) -> Request:
@@ -148,13 +171,13 @@ def response_change(allowed: Allowed) -> Callable[[Headers], Headers] | None:
         return None
 
     def change(headers: Headers) -> Headers:
-        headers = headers.plus(allowed.response_add)
-        for name, value in allowed.response_set:
+        headers = headers.plus(_unframed(allowed.response_add))
+        for name, value in _unframed(allowed.response_set):
             headers = headers.set(name, value)
-        for name, value in allowed.response_add_if_absent:
+        for name, value in _unframed(allowed.response_add_if_absent):
             if name not in headers:
                 headers = headers.add(name, value)
-        for name, value in allowed.response_overwrite:
+        for name, value in _unframed(allowed.response_overwrite):
             if name in headers:
                 headers = headers.set(name, value)
         return headers
@@ -164,6 +187,7 @@ def response_change(allowed: Allowed) -> Callable[[Headers], Headers] | None:
 
 def refusal_change(pairs: tuple[Pair, ...]) -> Callable[[Headers], Headers] | None:
     """The service's fields on the answer: they replace what is there, and may repeat."""
+    pairs = _unframed(pairs)
     if not pairs:
         return None
 

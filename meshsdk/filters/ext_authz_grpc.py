@@ -13,7 +13,7 @@ from meshsdk.call.headers import Pair
 from meshsdk.call.message import Request
 from meshsdk.config.reader import Reader
 from meshsdk.errors import ConfigError
-from meshsdk.filters.ext_authz_answer import ERROR, Allowed, Answer, Refusal
+from meshsdk.filters.ext_authz_answer import ERROR, Allowed, Answer, Refusal, sendable_status
 from meshsdk.filters.ext_authz_check import Shown, check_request
 from meshsdk.filters.side_service import GrpcService
 from meshsdk.filters.status_code import STATUS_CODES
@@ -66,24 +66,31 @@ def answer_of(response: Reader) -> Answer:
     denied = response.message("denied_response")
     if denied is None:
         return Refusal(_FORBIDDEN, metadata=metadata)
-    return _refusal(denied, _FORBIDDEN, metadata, is_error=False)
+    try:
+        return _refusal(denied, _FORBIDDEN, metadata, is_error=False)
+    except ConfigError:
+        # A denial stays one, or a filter that fails open would let it pass.
+        return Refusal(_FORBIDDEN, metadata=metadata)
 
 
 def _refusal(
     reader: Reader, default: int | None, metadata: Mapping[str, object], *, is_error: bool
 ) -> Refusal:
-    status = reader.message("status")
-    code = default
-    if status is not None and status.has("code") and status.value["code"] != "Empty":
-        code = status.enum("code", STATUS_CODES, "Empty")
     return Refusal(
-        code,
+        _status(reader.message("status"), default),
         octets(reader.string("body")).encode("latin-1"),
         # append_action is not looked at, and what is to be appended has nothing to join.
         tuple(_pair(h) for h in reader.messages("headers") if not h.boolean("append")),
         is_error,
         metadata,
     )
+
+
+def _status(reader: Reader | None, default: int | None) -> int | None:
+    """The status where an answer can have it. Numbers that the enum does not name are as good."""
+    found: object = None if reader is None else reader.value.get("code")
+    code = STATUS_CODES.get(found) if isinstance(found, str) else found
+    return code if isinstance(code, int) and sendable_status(code) else default
 
 
 def _allowed(ok: Reader, metadata: Mapping[str, object]) -> Allowed:

@@ -13,7 +13,14 @@ from meshsdk.call.headers import Headers, Pair
 from meshsdk.call.message import Request
 from meshsdk.config.fields import MessageTable, check, honoured, refused
 from meshsdk.config.reader import Reader
-from meshsdk.filters.ext_authz_answer import ERROR, HOP_BY_HOP, Allowed, Answer, Refusal
+from meshsdk.filters.ext_authz_answer import (
+    ERROR,
+    HOP_BY_HOP,
+    Allowed,
+    Answer,
+    Refusal,
+    sendable_status,
+)
 from meshsdk.filters.ext_authz_check import Shown
 from meshsdk.filters.side_service import parse_http_uri
 from meshsdk.matching.octets import lower, octets
@@ -111,8 +118,8 @@ class HttpAuthorization:
         metadata: dict[str, object] = dict(_matching(pairs, self.metadata))
         if response.status != 200:
             told = pairs if self.client_on_denied is None else self._told(pairs)
-            headers = tuple(pair for pair in told if pair[0] != "content-length")
-            return Refusal(response.status, fetched.body, headers, metadata=metadata)
+            status = response.status if sendable_status(response.status) else None
+            return Refusal(status, fetched.body, tuple(told), metadata=metadata)
         return Allowed(
             set=_matching(pairs, self.upstream),
             add=_matching(pairs, self.upstream_append),

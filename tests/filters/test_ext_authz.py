@@ -453,12 +453,49 @@ def test_the_route_is_matched_again_where_the_request_changed() -> None:
         ({"status": {"code": 7}, "denied_response": {"body": "b"}}, 403, b"b"),
         ({"status": {"code": 7}, "denied_response": {"status": {"code": "OK"}}}, 200, b""),
         ({"status": {"code": 7}, "denied_response": {"body": "é"}}, 403, "é".encode()),
+        ({"status": {"code": 7}, "denied_response": {"status": {"code": 299}}}, 299, b""),
+        ({"status": {"code": 7}, "denied_response": {"status": {"code": "Continue"}}}, 403, b""),
+        ({"status": {"code": 7}, "denied_response": {"status": {"code": 999}}}, 403, b""),
     ],
 )
 def test_a_denial_is_403_unless_it_says_otherwise(reply: Reply, status: int, body: bytes) -> None:
     found = Asked(grpc(), reply).denied()
 
     assert outcome(found) == (status, body, ("UAEX",), "ext_authz_denied")
+
+
+_NO_OPTION: Config = {}
+UNREADABLE: list[Config] = [{"headers": [_NO_OPTION]}, {"status": {"code": 999}}, {"body": 1}]
+
+
+@pytest.mark.parametrize("denied", UNREADABLE)
+def test_a_denial_that_cannot_be_read_is_still_a_denial(denied: Config) -> None:
+    reply: Reply = {"status": {"code": 7}, "denied_response": denied}
+
+    found = Asked(grpc(failure_mode_allow=True), reply).denied()
+
+    assert outcome(found) == (403, b"", ("UAEX",), "ext_authz_denied")
+
+
+def test_no_service_changes_how_a_body_is_framed() -> None:
+    framing = [
+        option("content-length", "0"),
+        option("transfer-encoding", "chunked", append=True),
+        option("connection", "x-a"),
+    ]
+    ok = {
+        "headers": framing,
+        "response_headers_to_add": framing,
+        "headers_to_remove": ["content-length"],
+    }
+    asked = Asked(grpc(), {"ok_response": ok})
+    denied = {"status": {"code": 7}, "denied_response": {"headers": framing}}
+
+    assert asked.passed([("content-length", "3")]).headers.pairs == (("content-length", "3"),)
+    assert asked.answered(("content-length", "5")).pairs == (("content-length", "5"),)
+    assert told(Asked(grpc(), denied).denied(), ("content-length", "0")) == (
+        ("content-length", "0"),
+    )
 
 
 def test_fields_of_a_denial_replace_ours_and_may_repeat() -> None:
@@ -520,6 +557,7 @@ def test_an_error_response_has_its_own_status_body_and_fields() -> None:
 
 
 BAD = [option("bad name", "v"), option("x-z", "a\r\nb: c"), option(":status", "200")]
+BAD_REQUEST = [option(":path", "evil"), option(":path", "/a b"), option(":method", "G ET")]
 
 
 @pytest.mark.parametrize("field", BAD)
@@ -534,6 +572,13 @@ def test_what_cannot_be_sent_is_not_sent(field: Config) -> None:
     for reply in replies:
         found = Asked(grpc(), reply).denied()
         assert outcome(found) == (500, b"", ("UAEX",), "ext_authz_invalid")
+
+
+@pytest.mark.parametrize("field", BAD_REQUEST)
+def test_a_request_line_that_cannot_be_sent_is_not_sent(field: Config) -> None:
+    found = Asked(grpc(), {"ok_response": {"headers": [field]}}).denied()
+
+    assert outcome(found) == (500, b"", ("UAEX",), "ext_authz_invalid")
 
 
 def test_a_shadow_asks_and_changes_nothing() -> None:
