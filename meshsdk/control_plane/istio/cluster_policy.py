@@ -85,7 +85,8 @@ def http_protocol_options(
         common["max_requests_per_connection"] = pool.max_requests_per_connection
     if pool.max_connection_duration is not None:
         common["max_connection_duration"] = seconds_text(pool.max_connection_duration)
-    options: Json = {"common_http_protocol_options": common} if common else {}
+    has_common = common or pool.max_concurrent_streams
+    options: Json = {"common_http_protocol_options": common} if has_common else {}
     if upstream:
         options["upstream_http_protocol_options"] = upstream
     streams = pool.max_concurrent_streams
@@ -94,7 +95,7 @@ def http_protocol_options(
         options["explicit_http_config"] = {"http2_protocol_options": h2}
     elif port.is_auto or pool.use_client_protocol:
         options["use_downstream_protocol_config"] = {
-            "http2_protocol_options": h2,
+            "http2_protocol_options": {},
             "http_protocol_options": {},
         }
     elif options:

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from meshsdk.control_plane.istio.config import Config
+from meshsdk.control_plane.istio.endpoints import Slice
 from meshsdk.control_plane.istio.services import Service
 from meshsdk.control_plane.istio.traffic_policy import ClientTls, TrafficPolicy
 from meshsdk.control_plane.shapes.tls import (
     Json,
-    file_upstream_tls,
+    ads_secret,
+    file_secret,
+    foreign_upstream_tls,
     raw_buffer,
     upstream_tls,
     with_proxy_protocol,
@@ -27,26 +30,28 @@ class ClusterTls:
     """`upstream_http_protocol_options`."""
 
 
-def cluster_tls(
-    config: Config, service: Service, port: int, policy: TrafficPolicy, name: str, is_http2: bool
-) -> ClusterTls:
-    """TLS of the cluster of one port; `policy`: the port's."""
-    accounts = subject_names(config, service)
-    sni = name.replace("|", "_.")
+def cluster_tls(config: Config, part: Slice, *, is_http2: bool, is_router: bool) -> ClusterTls:
+    """TLS of a cluster.
+
+    Secrets of Kubernetes are for gateways, and for the sidecars that a rule's workloadSelector
+    chooses: istiod gives others nothing, which is plaintext.
+    """
+    accounts = subject_names(config, part.service)
+    sni, policy = part.name.replace("|", "_."), part.policy
     match policy.tls:
         case None:
-            found = _auto(
-                config, service, port, policy, upstream_tls(sni, accounts, is_http2=is_http2)
-            )
+            return _auto(config, part, upstream_tls(sni, accounts, is_http2=is_http2))
         case ClientTls(mode="DISABLE"):
-            found = ClusterTls(_without_tls(policy))
+            return ClusterTls(_without_tls(policy))
         case ClientTls(mode="ISTIO_MUTUAL") as tls:
             names = tls.subject_alt_names or accounts
             socket = upstream_tls(tls.sni or sni, names, is_http2=is_http2)
-            found = ClusterTls({"transport_socket": _wrapped(socket, policy)})
+            return ClusterTls({"transport_socket": _wrapped(socket, policy)})
         case ClientTls() as tls:
-            found = _foreign(tls, accounts, policy, is_http2)
-    return found
+            has_secrets = is_router or bool(part.rule and part.rule.selector)
+            if tls.credential_name and not has_secrets:
+                return ClusterTls(_without_tls(policy), is_foreign=True)
+            return _foreign(tls, accounts, policy, is_http2=is_http2)
 
 
 def subject_names(config: Config, service: Service) -> tuple[str, ...]:
@@ -61,14 +66,13 @@ def subject_names(config: Config, service: Service) -> tuple[str, ...]:
     return tuple(sorted(found | set(service.subject_alt_names)))
 
 
-def _auto(
-    config: Config, service: Service, port: int, policy: TrafficPolicy, socket: Json
-) -> ClusterTls:
+def _auto(config: Config, part: Slice, socket: Json) -> ClusterTls:
     """mTLS where the endpoint can. Source: istiod, buildUpstreamTLSSettings."""
+    service, policy = part.service, part.policy
     if not config.mesh.enable_auto_mtls or service.is_external:
         return ClusterTls(_without_tls(policy))
     is_original = is_original_dst(service, policy)
-    if is_original and not _every_endpoint_has_mtls(service, port):
+    if is_original and not _every_endpoint_has_mtls(service, part.port.number):
         return ClusterTls(_without_tls(policy))
     if config.mtls_of_namespace(service.namespace).mode == "DISABLE":
         return ClusterTls(_without_tls(policy))
@@ -107,23 +111,32 @@ def _every_endpoint_has_mtls(service: Service, port: int) -> bool:
 
 
 def _foreign(
-    tls: ClientTls, accounts: Sequence[str], policy: TrafficPolicy, is_http2: bool
+    tls: ClientTls, accounts: Sequence[str], policy: TrafficPolicy, *, is_http2: bool
 ) -> ClusterTls:
-    """SIMPLE and MUTUAL. A credentialName is for gateways only: istiod gives a sidecar nothing."""
-    if tls.credential_name:
-        return ClusterTls(_without_tls(policy), is_foreign=True)
-    certificate = None
-    if tls.mode == "MUTUAL":
-        certificate = tls.client_certificate, tls.private_key
-    root = None if tls.insecure_skip_verify else tls.ca_certificates or "system"
-    names = tls.subject_alt_names or accounts
-    socket = file_upstream_tls(root, names, certificate=certificate, sni=tls.sni, is_http2=is_http2)
+    """SIMPLE and MUTUAL."""
+    roots, certificate = _secrets(tls)
+    socket = foreign_upstream_tls(
+        None if tls.insecure_skip_verify else roots,
+        tls.subject_alt_names or accounts,
+        certificate=certificate if tls.mode == "MUTUAL" else None,
+        sni=tls.sni,
+        is_http2=is_http2,
+    )
     options: Json | None = None
     if not tls.sni:
         options = {"auto_sni": True}
         if not tls.subject_alt_names and not tls.insecure_skip_verify:
             options["auto_san_validation"] = True
     return ClusterTls({"transport_socket": _wrapped(socket, policy)}, True, options)
+
+
+def _secrets(tls: ClientTls) -> tuple[Json, Json]:
+    """Roots and certificate: files, or of a Kubernetes Secret."""
+    if tls.credential_name:
+        name = f"kubernetes://{tls.credential_name}"
+        return ads_secret(f"{name}-cacert"), ads_secret(name)
+    pair = f"file-cert:{tls.client_certificate}~{tls.private_key}"
+    return file_secret(f"file-root:{tls.ca_certificates or 'system'}"), file_secret(pair)
 
 
 def _without_tls(policy: TrafficPolicy) -> Json:

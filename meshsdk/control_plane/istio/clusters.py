@@ -57,7 +57,7 @@ def _of_service(config: Config, proxy: Proxy, service: Service) -> dict[str, Jso
     rule = config.destination_rule(service, proxy)
     is_inline = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
     seen = (_family(proxy), *viewpoint(proxy)) if is_inline else ()
-    key = ("clusters", id(service), id(rule), *seen)
+    key = ("clusters", proxy.type, id(service), id(rule), *seen)
     found = config.memo.get(key)
     if found is None:
         made = ((part.name, _cluster(config, proxy, part)) for part in slices(service, rule))
@@ -88,7 +88,8 @@ def _cluster(config: Config, proxy: Proxy, part: Slice) -> Json | None:
     service, port, policy = part.service, part.port, part.policy
     pool = policy.connection_pool
     http2 = is_http2(config.mesh, port, pool)
-    tls = cluster_tls(config, service, port.number, policy, part.name, http2)
+    is_router = proxy.type == "router"
+    tls = cluster_tls(config, part, is_http2=http2, is_router=is_router)
     outlier, panic = outlier_fields(policy.outlier_detection)
     balancer, common = balancer_fields(service, policy)
     discovery = _discovery(config, proxy, part)

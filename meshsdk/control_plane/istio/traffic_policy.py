@@ -169,7 +169,10 @@ def _tls(reader: SpecReader) -> ClientTls:
         if found.mode == "MUTUAL" and files:
             raise reader.error_at("credentialName", "expected it or files, found both")
         if found.mode in ("SIMPLE", "MUTUAL"):
-            note = "a sidecar calls in PLAINTEXT: istiod reads it for gateways only"
+            note = (
+                "a sidecar calls in PLAINTEXT unless the rule has a workloadSelector: otherwise "
+                "istiod reads it for gateways only"
+            )
             reader.note_at("credentialName", note)
     elif found.mode == "MUTUAL":
         for name, value in (

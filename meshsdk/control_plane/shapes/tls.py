@@ -31,33 +31,29 @@ def upstream_tls(sni: str, accounts: Sequence[str], *, is_http2: bool = False) -
     return tls_socket("UpstreamTlsContext", {"common_tls_context": common, "sni": sni})
 
 
-def file_upstream_tls(
-    root: str | None,
+def foreign_upstream_tls(
+    roots: Json | None,
     sans: Sequence[str],
     *,
-    certificate: tuple[str, str] | None = None,
+    certificate: Json | None = None,
     sni: str = "",
     is_http2: bool = False,
 ) -> Json:
-    """TLS towards a service that is not of the mesh.
-
-    `root`: a path or `system`, None where no certificate is verified. `certificate`: the paths of
-    a certificate chain and its key.
-    """
+    """TLS towards a service that is not of the mesh. `roots` and `certificate` are secrets; without
+    roots no certificate is verified."""
     common: Json = {"tls_params": dict(_VERSIONS)}
     if is_http2:
         common["alpn_protocols"] = ["h2"]
-    if root is None:
+    if roots is None:
         common["validation_context"] = {}
     else:
         names: Json = {"match_subject_alt_names": [{"exact": san} for san in sans]} if sans else {}
         common["combined_validation_context"] = {
             "default_validation_context": names,
-            "validation_context_sds_secret_config": file_secret(f"file-root:{root}"),
+            "validation_context_sds_secret_config": roots,
         }
     if certificate is not None:
-        name = "file-cert:{}~{}".format(*certificate)
-        common["tls_certificate_sds_secret_configs"] = [file_secret(name)]
+        common["tls_certificate_sds_secret_configs"] = [certificate]
     context: Json = {"common_tls_context": common}
     return tls_socket("UpstreamTlsContext", {**context, "sni": sni} if sni else context)
 

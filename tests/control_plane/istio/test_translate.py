@@ -147,6 +147,27 @@ spec:
     }
 
 
+def test_a_secret_is_for_the_callers_that_a_rule_selects() -> None:
+    rule = """\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: cart, namespace: shop}
+spec:
+  host: cart
+  workloadSelector: {matchLabels: {app: cart}}
+  trafficPolicy: {tls: {mode: MUTUAL, credentialName: partner}}
+"""
+    other = rule.replace("  workloadSelector: {matchLabels: {app: cart}}\n", "")
+
+    selected, rest = (_dump(ENTRIES, each)["CDS"][CLUSTER] for each in (rule, other))
+
+    common = selected["transport_socket"]["typed_config"]["common_tls_context"]
+    secrets = common["tls_certificate_sds_secret_configs"]
+    assert [each["name"] for each in secrets] == ["kubernetes://partner"]
+    assert secrets[0]["sds_config"]["ads"] == {}
+    assert "transport_socket" not in rest
+
+
 def test_entries_of_one_host_are_one_service() -> None:
     second = (
         ENTRIES.split("---")[0]
