@@ -36,11 +36,13 @@ class Observed:
             found["access_log"] = list(self.loggers)
         if self.tracing is not None:
             found["tracing"] = self.tracing
+        *filters, router = messages(config["http_filters"])
         if self.stats is not None:
-            filters = messages(config["http_filters"])
-            found["http_filters"] = [*filters[:-1], self.stats, filters[-1]]
-            config = {key: value for key, value in config.items() if key != "http_filters"}
-        return connection_manager({**found, **config})
+            filters.append(self.stats)
+        if self.settings.hides_envoy:
+            own = {**message(router["typed_config"]), "suppress_envoy_headers": True}
+            router = {**router, "typed_config": own}
+        return connection_manager({**found, **config, "http_filters": [*filters, router]})
 
     def lost(self, proxy: Json) -> list[Json]:
         """The end of a chain that nothing comes out of: it has metrics, and no log."""

@@ -28,6 +28,8 @@ class ProxySettings:
 
     counts_attempts: bool = True
     """Whether requests get `x-envoy-attempt-count`."""
+    hides_envoy: bool = False
+    """Whether Envoy's own `x-envoy-*` headers are left out."""
     fields: Json = field(default_factory=dict[str, object])
     """Of every connection manager."""
     inbound_fields: Json = field(default_factory=dict[str, object])
@@ -69,7 +71,8 @@ def proxy_settings(config: Config, proxy: Proxy) -> ProxySettings:
         found["http_protocol_options"] = {"accept_http_10": True}
     edge = _gateway_fields(_mapping(settings.get("gatewayTopology")), server)
     tracing = _mapping(settings.get("tracing"))
-    return ProxySettings(is_counting, found, inbound, edge, idle, tracing)
+    hides = _is_disabled(headers, "envoyDebugHeaders")
+    return ProxySettings(is_counting, hides, found, inbound, edge, idle, tracing)
 
 
 def _gateway_fields(topology: Mapping[str, object], server: Mapping[str, object]) -> Json:

@@ -2,7 +2,9 @@
 
 from meshsdk.control_plane.istio.authn import KeySets
 from meshsdk.control_plane.istio.config import Config
+from meshsdk.control_plane.istio.envoy_json import message, messages
 from meshsdk.control_plane.istio.loader import load
+from meshsdk.control_plane.istio.observed import observed
 from meshsdk.control_plane.istio.proxies import parse_proxy
 from meshsdk.control_plane.istio.proxy_settings import ProxySettings, proxy_settings
 from meshsdk.control_plane.istio.registry_build import build_registry
@@ -59,3 +61,16 @@ def test_a_gateway_believes_as_many_proxies_as_its_topology_says() -> None:
         "xff_num_trusted_hops": 2,
         "forward_client_cert_details": "SANITIZE",
     }
+
+
+def test_envoys_own_headers_can_be_hidden() -> None:
+    headers = "{envoyDebugHeaders: {disabled: true}}"
+    loaded = load({"mesh.yaml": f"defaultConfig: {{proxyHeaders: {headers}}}"})
+    config = Config(loaded, build_registry(loaded), KeySets(lambda _: None, "{}"))
+    proxy = parse_proxy({"id": "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local"})
+    router = {"name": "envoy.filters.http.router", "typed_config": {"@type": "router"}}
+
+    manager = observed(config, proxy, "CLIENT").manager({"http_filters": [router]})
+
+    (found,) = messages(message(manager["typed_config"])["http_filters"])
+    assert found["typed_config"] == {"@type": "router", "suppress_envoy_headers": True}
