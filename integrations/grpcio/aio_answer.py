@@ -17,8 +17,6 @@ from meshsdk.integrations.grpcio.nouns import NO_METADATA, Finished, MeshRpcErro
 class AnswerCall(AioCall):
     """A call whose answer is one message."""
 
-    _answer: object = None
-
     async def _attempt(self, send: Send, endpoint: Endpoint, started: float) -> Outcome:
         call = self._outbound
         sub = self._begin(
@@ -37,21 +35,21 @@ class AnswerCall(AioCall):
             self._parts.endpoints.release(endpoint)
             body = outcome.body if isinstance(outcome, Response) else None
             if isinstance(body, Finished):
-                body.message = sub
+                body.sub = sub
             return outcome
-        self._sent = headers_of(await sub.initial_metadata())
+        headers = headers_of(await sub.initial_metadata())
         self._parts.endpoints.release(endpoint)
-        self._answer = message
-        return Response(200, self._sent, Finished(cast("Ended", sub), sub), attempt=send.attempt)
+        body = Finished(cast("Ended", sub), message, sent=headers, sub=sub)
+        return Response(200, headers, body, attempt=send.attempt)
 
     async def _write_again(self, sub: AioSubCall) -> None:
         """What the application wrote so far, for a new attempt."""
 
     def _answered(self, outcome: Response, body: Finished) -> object:
-        self._commit(outcome, cast("AioSubCall", body.message))
+        self._commit(outcome, body)
         if body.error is None:
             self._outbound.ended_well()
-            return self._answer
+            return body.message
         self._outbound.ended(body.call)
         raise body.error
 

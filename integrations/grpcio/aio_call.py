@@ -21,7 +21,6 @@ from meshsdk.call.effects import (
     Sleep,
     WaitForConfig,
 )
-from meshsdk.call.headers import Headers
 from meshsdk.call.message import Outcome, Reset, Response
 from meshsdk.errors import MeshError
 from meshsdk.flow.cluster_plan import ClusterPlan
@@ -35,8 +34,9 @@ from meshsdk.integrations.grpcio.api import (
     Metadata,
     MetadataPair,
 )
-from meshsdk.integrations.grpcio.blocking import OutOfTime, hedging_not_built
+from meshsdk.integrations.grpcio.blocking import OutOfTime
 from meshsdk.integrations.grpcio.endpoints import Endpoint
+from meshsdk.integrations.grpcio.hedges import AioHedges, not_built
 from meshsdk.integrations.grpcio.nouns import Finished, MeshRpcError
 from meshsdk.integrations.grpcio.outbound import Outbound, changed_metadata, finished
 
@@ -60,12 +60,13 @@ class AioCall(AioCallBase):  # type: ignore[misc, valid-type]  # a variable, to 
         """Of the attempt under way."""
         self._committed: AioSubCall | None = None
         """The attempt that the application sees."""
-        self._sent: Headers | None = None
         self._initial: Metadata | None = None
         """Initial metadata, where the mesh has changed it."""
         self._error: Exception | None = None
         """How it ended without an attempt to see."""
         self._was_cancelled = False
+        self._hedges: AioHedges | None = None
+        """Made when the first attempt may get company."""
         self._at_end: list[Callable[[object], None]] = []
         self._attempted = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -82,7 +83,11 @@ class AioCall(AioCallBase):  # type: ignore[misc, valid-type]  # a variable, to 
         call, patience = self._outbound, _PATIENCE
         while True:
             try:
-                outcome = await adrive(call.flow, self._perform)
+                try:
+                    outcome = await adrive(call.flow, self._perform)
+                finally:
+                    if self._hedges is not None:
+                        self._hedges.settle(())
             except OutOfTime as late:
                 return self._failed(late.error)
             except MeshError as error:
@@ -138,8 +143,8 @@ class AioCall(AioCallBase):  # type: ignore[misc, valid-type]  # a variable, to 
         call = self._outbound
         match effect:
             case Send():
-                if effect.keep_after is not None or effect.also:
-                    return hedging_not_built(effect)
+                if effect.keep_after is not None or self._hedges is not None:
+                    return await self._hedged(effect)
                 return await self._send(effect)
             case Sleep(seconds):
                 await asyncio.sleep(call.take_pushback(seconds))
@@ -159,6 +164,14 @@ class AioCall(AioCallBase):  # type: ignore[misc, valid-type]  # a variable, to 
                 return await call.settings.mesh.fetcher.afetch(effect)
             case _:
                 return call.refuse(effect)
+
+    async def _hedged(self, send: Send) -> Outcome:
+        if self._outbound.method.kind != "unary_unary":
+            return not_built(send)
+        if self._hedges is None:
+            self._hedges = AioHedges(self._send)
+        self._hedges.settle((send.attempt, *send.also))
+        return await self._hedges.send(send)
 
     async def _send(self, send: Send) -> Outcome:
         endpoint = self._parts.endpoints.of(send.attempt)
@@ -222,13 +235,11 @@ class AioCall(AioCallBase):  # type: ignore[misc, valid-type]  # a variable, to 
 
     # -- ends -------------------------------------------------------------------------------
 
-    def _commit(self, outcome: Response, sub: AioSubCall) -> None:
-        self._committed = sub
+    def _commit(self, outcome: Response, body: Finished) -> None:
+        self._committed = cast("AioSubCall", body.sub)
         if self._replay is not None:
             self._replay.commit()
-        changed = changed_metadata(outcome, self._sent)
-        if changed is not None:
-            self._initial = changed
+        self._initial = changed_metadata(outcome, body)
 
     def _task_ended(self, task: "asyncio.Task[object]") -> None:
         """Nobody need ever ask for its error: grpc.aio logs none either."""

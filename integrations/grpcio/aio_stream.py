@@ -15,6 +15,8 @@ from meshsdk.integrations.grpcio.api import EOF, AioSubCall, Ended, MetadataPair
 from meshsdk.integrations.grpcio.endpoints import Endpoint
 from meshsdk.integrations.grpcio.nouns import NO_METADATA, Finished, headers_of
 
+# grpc.aio, where a write found the stream ended: the status that came is lost.
+_LOST: Final = "Internal error from Core"
 _FINISHED: Final = "RPC already finished."
 _ITERATED: Final = "The iterator and read/write APIs may not be mixed on a single RPC."
 _HALF_CLOSED: Final = 'RPC is half closed after calling "done_writing".'
@@ -43,6 +45,14 @@ class WritingCall(AioCall):
                     await sub.done_writing()
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return  # its end says why
+
+    def _failed_attempt(
+        self, send: Send, error: Exception, endpoint: Endpoint, started: float
+    ) -> Outcome:
+        outcome = super()._failed_attempt(send, error, endpoint, started)
+        if self._request is None and cast("Ended", error).details() == _LOST:
+            return Reset(ResetReason.REMOTE_RESET, _LOST, attempt=send.attempt, error=error)
+        return outcome
 
     async def write(self, request: object) -> None:
         """As grpc.aio.StreamUnaryCall."""
@@ -120,15 +130,15 @@ class AnswersCall(AioCall):
                     outcome = self._failed_attempt(send, error, endpoint, started)
                     body = outcome.body if isinstance(outcome, Response) else None
                     if isinstance(body, Finished):
-                        body.message = sub
+                        body.sub = sub
                     return outcome
                 if error is not None:
                     raise error
-            self._sent = headers_of(await sub.initial_metadata())
+            headers = headers_of(await sub.initial_metadata())
             self._reading = reading
             is_going_on = True
-            body = Finished(cast("Ended", sub), sub)
-            return Response(200, self._sent, body, attempt=send.attempt)
+            body = Finished(cast("Ended", sub), sent=headers, sub=sub)
+            return Response(200, headers, body, attempt=send.attempt)
         finally:
             if not is_going_on:
                 writing.cancel()
@@ -168,8 +178,8 @@ class AnswersCall(AioCall):
     # -- ends -------------------------------------------------------------------------------
 
     def _answered(self, outcome: Response, body: Finished) -> object:
-        sub = cast("AioSubCall", body.message)
-        self._commit(outcome, sub)
+        sub = cast("AioSubCall", body.sub)
+        self._commit(outcome, body)
         if body.error is not None:
             self._error = body.error
             self._outbound.ended(body.call)

@@ -18,13 +18,13 @@ from meshsdk.call.effects import (
     Sleep,
     WaitForConfig,
 )
-from meshsdk.call.headers import Headers
-from meshsdk.call.message import Outcome, Reset, ResetReason, Response
+from meshsdk.call.message import Outcome, Reset, Response
 from meshsdk.errors import MeshError
 from meshsdk.flow.cluster_plan import ClusterPlan
 from meshsdk.flow.drive import drive
-from meshsdk.integrations.grpcio.api import Ended, Metadata, UnaryCallable
+from meshsdk.integrations.grpcio.api import Ended, Metadata, SubFuture, UnaryCallable
 from meshsdk.integrations.grpcio.endpoints import Endpoint
+from meshsdk.integrations.grpcio.hedges import SyncHedges, not_built
 from meshsdk.integrations.grpcio.nouns import (
     NO_METADATA,
     Finished,
@@ -51,14 +51,14 @@ class OutOfTime(Exception):
 class BlockingCall:
     """One call on the caller's thread."""
 
-    __slots__ = ("_call", "_parts", "_replay", "_request", "_sent")
+    __slots__ = ("_call", "_hedges", "_parts", "_replay", "_request")
 
     def __init__(self, parts: ChannelParts, call: Outbound, request: object) -> None:
         self._parts = parts
         self._call = call
         self._request = request
-        self._sent: Headers | None = None
-        """Of the last answer, as it came."""
+        self._hedges: SyncHedges | None = None
+        """Made when the first attempt may get company."""
         self._replay: Replay | None = None
         if call.method.kind == "stream_unary":
             self._replay = Replay(iter(cast("Iterator[object]", request)), self._outgrown)
@@ -73,7 +73,11 @@ class BlockingCall:
         patience = _PATIENCE
         while True:
             try:
-                outcome = drive(call.flow, self._perform)
+                try:
+                    outcome = drive(call.flow, self._perform)
+                finally:
+                    if self._hedges is not None:
+                        self._hedges.settle(())
             except OutOfTime as late:
                 raise late.error from None
             except MeshError as error:
@@ -102,7 +106,7 @@ class BlockingCall:
             call.ended(body.call)
             raise body.error
         call.ended_well()
-        changed = changed_metadata(outcome, self._sent)
+        changed = changed_metadata(outcome, body)
         if changed is None:
             return body.message, body.call
         return body.message, cast("Ended", SentCall(body.call, changed))
@@ -168,8 +172,8 @@ class BlockingCall:
 
     def _send(self, send: Send) -> Outcome:
         call, parts = self._call, self._parts
-        if send.keep_after is not None or send.also:
-            return hedging_not_built(send)
+        if send.keep_after is not None or self._hedges is not None:
+            return self._hedged(send)
         endpoint = parts.endpoints.of(send.attempt)
         started = call.settings.clock.monotonic()
         try:
@@ -187,8 +191,55 @@ class BlockingCall:
             return outcome
         finally:
             parts.endpoints.release(endpoint)
-        self._sent = headers = headers_of(sub.initial_metadata())
-        return Response(200, headers, Finished(sub, message), attempt=send.attempt)
+        headers = headers_of(sub.initial_metadata())
+        body = Finished(sub, message, sent=headers)
+        return Response(200, headers, body, attempt=send.attempt)
+
+    # -- hedging ----------------------------------------------------------------------------
+
+    def _hedged(self, send: Send) -> Outcome:
+        if self._call.method.kind != "unary_unary":
+            return not_built(send)
+        if self._hedges is None:
+            self._hedges = SyncHedges(self._begin, self._judge)
+        self._hedges.settle((send.attempt, *send.also))
+        return self._hedges.send(send)
+
+    def _begin(self, send: Send) -> SubFuture:
+        call, endpoints = self._call, self._parts.endpoints
+        method, options = call.method, call.options
+        endpoint = endpoints.of(send.attempt)
+        path = send.attempt.request.path
+        found = endpoint.method(method.kind, path, method.serialize, method.deserialize)
+        try:
+            sub = cast("UnaryCallable", found).future(
+                self._request,
+                call.timeout_of(send),
+                call.metadata_of(send.attempt),
+                options.credentials,
+                None,
+                options.compression,
+            )
+        except BaseException:
+            endpoints.release(endpoint)
+            raise
+        sub.add_done_callback(lambda _: endpoints.release(endpoint))
+        return sub
+
+    def _judge(self, send: Send, sub: SubFuture) -> Outcome:
+        if sub.code() is grpc.StatusCode.OK:
+            headers = headers_of(sub.initial_metadata())
+            body = Finished(sub, sub.result(), sent=headers)
+            return Response(200, headers, body, attempt=send.attempt)
+        failed = cast("Exception", sub)
+        if self._call.is_out_of_time():
+            raise OutOfTime(failed)
+        endpoint = self._parts.endpoints.of(send.attempt)
+        self._parts.endpoints.release(endpoint)
+        outcome = self._call.outcome_of(send, sub, endpoint.transport, 0.0)
+        if outcome is None:
+            raise OutOfTime(failed)
+        return outcome
 
     def _attempt(
         self, endpoint: Endpoint, path: str, timeout: float | None, metadata: Metadata
@@ -203,9 +254,3 @@ class BlockingCall:
         return callable_.with_call(
             request, timeout, metadata, options.credentials, None, options.compression
         )
-
-
-def hedging_not_built(send: Send) -> Reset:
-    """The reply to a Send that keeps attempts running."""
-    detail = "hedging (attempts that run on beside each other) is not built for gRPC"
-    return Reset(ResetReason.PROTOCOL_ERROR, detail, request_sent=False, attempt=send.attempt)

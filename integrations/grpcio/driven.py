@@ -31,8 +31,8 @@ from meshsdk.call.message import Outcome, Reset, Response
 from meshsdk.errors import MeshError, UsageError
 from meshsdk.flow.cluster_plan import ClusterPlan
 from meshsdk.integrations.grpcio.api import CallBase, Ended, Metadata
-from meshsdk.integrations.grpcio.blocking import hedging_not_built
 from meshsdk.integrations.grpcio.endpoints import Endpoint
+from meshsdk.integrations.grpcio.hedges import not_built
 from meshsdk.integrations.grpcio.nouns import NO_METADATA, Finished, MeshRpcError
 from meshsdk.integrations.grpcio.outbound import Outbound
 from meshsdk.integrations.grpcio.replay import Replay
@@ -125,7 +125,7 @@ class DrivenCall(CallBase):  # type: ignore[misc, valid-type]  # a variable, to 
         match effect:
             case Send():
                 if effect.keep_after is not None or effect.also:
-                    return False, hedging_not_built(effect)
+                    return False, not_built(effect)
                 self._send(effect)
                 return True, None
             case Sleep(seconds):

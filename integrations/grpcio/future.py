@@ -8,7 +8,6 @@ from typing import cast
 import grpc
 
 from meshsdk.call.effects import Send
-from meshsdk.call.headers import Headers
 from meshsdk.call.message import Response
 from meshsdk.integrations.grpcio.api import Ended, FutureBase, Metadata, SubFuture, UnaryCallable
 from meshsdk.integrations.grpcio.driven import DrivenCall
@@ -25,7 +24,6 @@ class FutureCall(DrivenCall, FutureBase):  # type: ignore[misc, valid-type]  # a
     _sub: SubFuture | None = None
     _end: Ended | None = None
     _message: object = None
-    _sent: Headers | None = None
     _changed_initial: Metadata | None = None
 
     # -- attempts ---------------------------------------------------------------------------
@@ -62,9 +60,9 @@ class FutureCall(DrivenCall, FutureBase):  # type: ignore[misc, valid-type]  # a
             if self._attempt is None:  # over a raw connection
                 self._conclude(Finished(sub, None if error else sub.result(), error))
             elif error is None:
-                self._sent = headers_of(sub.initial_metadata())
-                body = Finished(sub, sub.result())
-                self._resume(Response(200, self._sent, body, attempt=self._attempt[0].attempt))
+                headers = headers_of(sub.initial_metadata())
+                body = Finished(sub, sub.result(), sent=headers)
+                self._resume(Response(200, headers, body, attempt=self._attempt[0].attempt))
             else:
                 outcome = self._fail_attempt(sub)
                 if outcome is None:
@@ -75,7 +73,7 @@ class FutureCall(DrivenCall, FutureBase):  # type: ignore[misc, valid-type]  # a
                     self._resume(outcome)
 
     def _deliver_attempt(self, outcome: Response, body: Finished) -> None:
-        self._changed_initial = changed_metadata(outcome, self._sent)
+        self._changed_initial = changed_metadata(outcome, body)
         self._conclude(body)
 
     def _conclude(self, body: Finished) -> None:

@@ -121,6 +121,10 @@ class Finished:
     call: Ended
     message: object = None
     error: Exception | None = None
+    sent: Headers | None = None
+    """Header fields of the answer as they came; None: an error, whose own metadata count."""
+    sub: object = None
+    """The attempt's own call, where that is another thing (asyncio)."""
 
 
 # -- requests ------------------------------------------------------------------------------

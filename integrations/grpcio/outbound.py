@@ -299,8 +299,8 @@ def finished(outcome: Response) -> Finished | None:
     return body if isinstance(body, Finished) else None
 
 
-def changed_metadata(outcome: Response, sent: Headers | None) -> Metadata | None:
+def changed_metadata(outcome: Response, body: Finished) -> Metadata | None:
     """Initial metadata that the mesh has changed; None where it is the server's own."""
-    if sent is None or outcome.headers is sent:
+    if body.sent is None or outcome.headers is body.sent:
         return None
     return fields_as_metadata(outcome.headers)

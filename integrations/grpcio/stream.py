@@ -10,7 +10,6 @@ from typing import cast
 import grpc
 
 from meshsdk.call.effects import Send
-from meshsdk.call.headers import Headers
 from meshsdk.call.message import Outcome, Reset, ResetReason, Response
 from meshsdk.integrations.grpcio.api import Ended, Metadata, StreamCallable, SubStream
 from meshsdk.integrations.grpcio.driven import DrivenCall
@@ -27,7 +26,6 @@ class StreamCall(DrivenCall):
     """Of the attempt under way."""
     _committed: SubStream | None = None
     """The attempt that the application sees."""
-    _sent: Headers | None = None
     _changed_initial: Metadata | None = None
     _is_empty = False
     """The mesh itself answered OK, without a message."""
@@ -100,9 +98,9 @@ class StreamCall(DrivenCall):
         if not is_answered and sub.done() and sub.code() is not grpc.StatusCode.OK:
             outcome = self._fail_attempt(sub)
         else:
-            self._sent = headers_of(sub.initial_metadata())
-            body = Finished(sub)
-            outcome = Response(200, self._sent, body, attempt=self._attempt[0].attempt)
+            headers = headers_of(sub.initial_metadata())
+            body = Finished(sub, sent=headers)
+            outcome = Response(200, headers, body, attempt=self._attempt[0].attempt)
         self._attempt = None
         if outcome is None:
             self._outbound.drop()
@@ -116,9 +114,7 @@ class StreamCall(DrivenCall):
         self._committed = sub
         if self._replay is not None:
             self._replay.commit()
-        self._changed_initial = changed_metadata(
-            outcome, self._sent if body.error is None else None
-        )
+        self._changed_initial = changed_metadata(outcome, body)
         self._changed.notify_all()
         if sub.done():
             self._conclude(sub)

@@ -14,7 +14,7 @@ from meshsdk.integrations.grpcio import AioMeshChannel, aio_channel
 from meshsdk.integrations.grpcio.api import EOF
 from meshsdk.mesh import Mesh
 from tests.integrations.grpc_service import SS, SU, US, UU, Service, serving
-from tests.integrations.test_grpcio_channel import ADDED, PLAIN, RETRY
+from tests.integrations.test_grpcio_channel import ADDED, HEDGED, PLAIN, RETRY, SlowAtFirst
 from tests.integrations.traffic import in_flight, mesh_of
 
 
@@ -244,3 +244,15 @@ def test_readiness_is_that_of_the_mesh() -> None:
             assert c.get_state() is grpc.ChannelConnectivity.READY
 
     run(main())
+
+
+def test_a_slow_try_gets_company_and_is_reset_when_that_wins() -> None:
+    service = SlowAtFirst()
+
+    async def main() -> None:
+        async with meshed(HEDGED, service) as (c, _):
+            assert await uu(c, b"x") == b"second"
+            assert await eventually(service.cancelled.is_set)
+
+    run(main())
+    assert service.calls == 2

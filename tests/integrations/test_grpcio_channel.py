@@ -321,3 +321,57 @@ def test_interceptors_of_the_application_work() -> None:
         assert untyped.intercept_channel(c, Seeing()).unary_unary(UU)(b"x") == b"x"
 
     assert seen == [UU]
+
+
+HEDGED = (
+    "{cluster: c, timeout: 5s, hedge_policy: {hedge_on_per_try_timeout: true}, retry_policy: {retry_on:"
+    " '5xx,unavailable', num_retries: 1, per_try_timeout: 0.05s, retry_back_off: {base_interval: 0.001s}}}"
+)
+
+
+class SlowAtFirst(Service):
+    """The first call is answered when it is told to."""
+
+    def act(self, word: bytes, context: Any) -> bytes:
+        if self.calls == 1:
+            context.add_callback(self.cancelled.set)
+            self.released.wait(5)
+            return b"first"
+        return b"second"
+
+
+def test_a_slow_try_gets_company_and_is_reset_when_that_wins() -> None:
+    service = SlowAtFirst()
+    with meshed(HEDGED, service) as (c, _):
+        assert uu(c, b"x") == b"second"
+        assert service.cancelled.wait(5)
+
+    assert service.calls == 2
+
+
+def test_a_slow_try_may_still_win() -> None:
+    class Service_(Service):
+        def act(self, word: bytes, context: Any) -> bytes:
+            if self.calls == 2:
+                self.released.set()
+                self.cancelled.wait(5)
+            else:
+                self.released.wait(5)
+            return word
+
+        def begin(self, context: Any) -> None:
+            super().begin(context)
+            if self.calls == 2:
+                context.add_callback(self.cancelled.set)
+
+    service = Service_()
+    with meshed(HEDGED, service) as (c, _):
+        assert uu(c, b"x") == b"x"
+        assert service.cancelled.wait(5)
+
+
+def test_hedging_of_streams_is_refused_by_name() -> None:
+    with meshed(HEDGED, Service()) as (c, _):
+        error = failed(lambda: us(c, b"x"))
+
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
