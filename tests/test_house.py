@@ -222,7 +222,8 @@ PROMISED = {
         HashPolicy LB_POLICIES LoadBalancer PickContext Picker Source SourcePolicy build
     """,
     "telemetry": """
-        CallDenied ConfigAcknowledged ConfigReported DryRunDecided Emit Event HostEjected IdentityChanged
+        CallDenied ConfigAcknowledged ConfigReported DecisionAudited DryRunDecided Emit Event HostEjected
+        IdentityChanged
         MeshStatus PlanPublished Rejection ResourceRejected SeenCall StreamChanged Why silent
     """,
     "testing": "AdsServer FakeCa FakeClock SeededRandom chain_pem private_key_pem",

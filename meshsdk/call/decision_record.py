@@ -99,3 +99,5 @@ class Judgement:
     statistics: str
     """The prefix under which it counts: `istio_dry_run_allow_`."""
     explain: Explain = field(repr=False)
+    is_audited: bool = False
+    """Whether its policy asks for a record of the decision."""

@@ -71,8 +71,9 @@ class Rbac:
         if enforced is not None:
             ruling = enforced.decide(request, context)
             publish(context, NAMESPACE, ruling)
-            if not ruling.allowed:
+            if ruling.is_audited or not ruling.allowed:
                 judged(context, NAMESPACE, enforced, ruling, request)
+            if not ruling.allowed:
                 return ruling.reply()
         return Continue(request)
 
@@ -91,11 +92,17 @@ def publish(context: CallContext, namespace: str, ruling: Ruling) -> None:
 def judged(
     context: CallContext, name: str, engine: Engine, ruling: Ruling, request: Request
 ) -> None:
-    """Keep a denial, or the result of a dry run, for whoever asks why."""
+    """Keep a denial, the result of a dry run, or what is audited, for whoever asks why."""
     explain = partial(record, name, engine, ruling, request, context)
     context.judgements += (
         Judgement(
-            name, ruling.policy, ruling.allowed, ruling.is_shadow, ruling.statistics, explain
+            name,
+            ruling.policy,
+            ruling.allowed,
+            ruling.is_shadow,
+            ruling.statistics,
+            explain,
+            ruling.is_audited,
         ),
     )
 

@@ -1,6 +1,6 @@
 """What a set of policies decides, and the index that spares most of them the question."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -10,10 +10,16 @@ from meshsdk.config.reader import Reader
 from meshsdk.filters.rbac_leaves import policy_path
 from meshsdk.filters.rbac_nodes import And, Dimension, Facts, Test, compile_node, keys_of, simplify
 from meshsdk.filters.rbac_peer import peer_values
-from meshsdk.filters.rbac_rules import RBAC_TABLE, Policy, Scope, parse_policy
+from meshsdk.filters.rbac_rules import AUDIT_TABLE, RBAC_TABLE, Policy, Scope, parse_policy
 
 ActionName: TypeAlias = Literal["ALLOW", "DENY", "LOG"]
 ACTIONS: Final[Mapping[str, ActionName]] = {"ALLOW": "ALLOW", "DENY": "DENY", "LOG": "LOG"}
+_AUDITED: Final[Mapping[str, Collection[bool]]] = {
+    "NONE": (),
+    "ON_DENY": (False,),
+    "ON_ALLOW": (True,),
+    "ON_DENY_AND_ALLOW": (False, True),
+}
 _INDEXED: Final = 4
 """Policies that must have a key before an index of them pays."""
 _SPACES: Final = {ord(space): "_" for space in " \t\n\v\f\r"}
@@ -33,6 +39,8 @@ class Ruling:
     is_shadow: bool = False
     statistics: str = ""
     """The prefix of the metadata's keys."""
+    is_audited: bool = False
+    """Whether somebody asked for a record of it: Istio's AUDIT, Envoy's LOG, or audit options."""
 
     @property
     def details(self) -> str:
@@ -64,17 +72,27 @@ class Names:
             prefix,
         )
 
-    def ruling(self, allowed: bool, policy: str, log_hint: bool | None = None) -> Ruling:
+    def ruling(
+        self,
+        allowed: bool,
+        policy: str,
+        log_hint: bool | None = None,
+        *,
+        is_audited: bool = False,
+    ) -> Ruling:
         """A ruling with its metadata."""
         metadata: dict[str, object] = {self.result: "allowed" if allowed else "denied"}
         if policy:
             metadata[self.policy] = policy
         hint = None if self.is_shadow else log_hint
-        return Ruling(allowed, policy, metadata, hint, self.is_shadow, self.prefix)
+        is_audited = (is_audited or hint is True) and not self.is_shadow
+        return Ruling(allowed, policy, metadata, hint, self.is_shadow, self.prefix, is_audited)
 
     def renamed(self, ruling: Ruling) -> Ruling:
         """The same ruling under these keys."""
-        return self.ruling(ruling.allowed, ruling.policy, ruling.log_hint)
+        return self.ruling(
+            ruling.allowed, ruling.policy, ruling.log_hint, is_audited=ruling.is_audited
+        )
 
 
 class Engine(Protocol):
@@ -125,8 +143,13 @@ class RuleEngine:
         return self.on_none
 
 
-def compile_rules(action: ActionName, policies: Iterable[Policy], names: Names) -> RuleEngine:
-    """The engine for some policies."""
+def compile_rules(
+    action: ActionName,
+    policies: Iterable[Policy],
+    names: Names,
+    audited: Collection[bool] = (),
+) -> RuleEngine:
+    """The engine for some policies. `audited`: verdicts (allowed, or not) that are recorded."""
     ordered = tuple(sorted(policies, key=lambda policy: policy.name))
     allows = action != "DENY"
     logs = action == "LOG"
@@ -137,8 +160,16 @@ def compile_rules(action: ActionName, policies: Iterable[Policy], names: Names) 
             compile_node(simplify(And((p.permission, p.principal))), unknown=action == "DENY")
             for p in ordered
         ),
-        tuple(names.ruling(allows, p.name, True if logs else None) for p in ordered),
-        names.ruling(action != "ALLOW", "", False if logs else None),
+        tuple(
+            names.ruling(allows, p.name, True if logs else None, is_audited=allows in audited)
+            for p in ordered
+        ),
+        names.ruling(
+            action != "ALLOW",
+            "",
+            False if logs else None,
+            is_audited=(action != "ALLOW") in audited,
+        ),
         build_index(ordered),
     )
 
@@ -150,7 +181,15 @@ def parse_rules(reader: Reader, names: Names, *, strict: bool) -> RuleEngine:
     action = reader.enum("action", ACTIONS, "ALLOW")
     scope = Scope(widens=strict and action == "DENY", strict=strict)
     policies = [parse_policy(name, item, scope) for name, item in reader.entries("policies")]
-    return compile_rules(action, policies, names)
+    return compile_rules(action, policies, names, _audited(reader))
+
+
+def _audited(reader: Reader) -> Collection[bool]:
+    options = reader.message("audit_logging_options")
+    if options is None:
+        return ()
+    check(options, AUDIT_TABLE)
+    return options.enum("audit_condition", _AUDITED, "NONE")
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,10 +61,9 @@ class NetworkRbac:
             return None
         ruling = self.enforced.decide(_NO_REQUEST, context)
         publish(context, NAMESPACE, ruling)
-        if ruling.allowed:
-            return None
-        judged(context, NAMESPACE, self.enforced, ruling, _NO_REQUEST)
-        return _close(ruling)
+        if ruling.is_audited or not ruling.allowed:
+            judged(context, NAMESPACE, self.enforced, ruling, _NO_REQUEST)
+        return None if ruling.allowed else _close(ruling)
 
 
 def _close(ruling: Ruling) -> LocalReply:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
-from meshsdk.config.fields import Field, MessageTable, check, honoured, ignored, refused
+from meshsdk.config.fields import HONOURED, Field, MessageTable, check, honoured, ignored, refused
 from meshsdk.config.reader import Reader
 from meshsdk.errors import UnknownExtensionError
 from meshsdk.filters import rbac_leaves as leaves
@@ -79,7 +79,12 @@ RBAC_TABLE: Final = _table(
     "envoy.config.rbac.v3.RBAC",
     "action",
     "policies",
-    audit_logging_options=ignored("audit loggers: telemetry, and Envoy has none"),
+    audit_logging_options=HONOURED,
+)
+AUDIT_TABLE: Final = _table(
+    "envoy.config.rbac.v3.RBAC.AuditLoggingOptions",
+    "audit_condition",
+    logger_configs=ignored("every audited decision is an event: `Options.emit` is the logger"),
 )
 _RULE_SET: Final = _table("envoy.config.rbac.v3.Permission.Set", "rules")
 _ID_SET: Final = _table("envoy.config.rbac.v3.Principal.Set", "ids")
@@ -106,6 +111,7 @@ _SAN: Final = _table(
 _EXTENSION: Final = _table("envoy.config.core.v3.TypedExtensionConfig", "name", "typed_config")
 TABLES: Final = (
     RBAC_TABLE,
+    AUDIT_TABLE,
     POLICY_TABLE,
     PERMISSION_TABLE,
     PRINCIPAL_TABLE,

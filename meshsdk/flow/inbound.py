@@ -69,11 +69,11 @@ def inbound(
     context.filter_chain = selected.chain.name
     denied = network.refusal(selected.chain, context)
     if denied is not None:
+        tell.judgements(source.live, plan.version, request, context)
         tell.denied(source.live, plan.version, request, context, denied.status, denied.details)
         return _closed(denied, request, context)
-    if context.judgements:
-        tell.dry_runs(source.live, plan.version, request, context)
     if selected.hcm is None:
+        tell.judgements(source.live, plan.version, request, context)
         return _tcp(request, context)
     http = selected.listener.http_plan(selected.hcm)
     flow = _http(source, plan, http, request, context)
@@ -116,7 +116,7 @@ def _http(
     try:
         walked = yield from walk(plan, http, request, context)
         if context.judgements:
-            tell.dry_runs(source.live, plan.version, request, context)
+            tell.judgements(source.live, plan.version, request, context)
         if isinstance(walked, Answered):
             response = with_via(walked.response, http.hcm.options)
             if response.status in (401, 403):

@@ -7,7 +7,7 @@ from meshsdk.call.context import CallContext
 from meshsdk.call.decision_record import DecisionRecord, Judgement, Shown
 from meshsdk.call.message import Request
 from meshsdk.flow.cluster_plan import LiveState
-from meshsdk.telemetry.events import CallDenied, DryRunDecided
+from meshsdk.telemetry.events import CallDenied, DecisionAudited, DryRunDecided
 from meshsdk.telemetry.why import UNEXPLAINED, Why
 
 
@@ -43,14 +43,17 @@ def denied(
     )
 
 
-def dry_runs(live: LiveState, version: int, request: Request, context: CallContext) -> None:
-    """What shadow rules made of a request."""
+def judgements(live: LiveState, version: int, request: Request, context: CallContext) -> None:
+    """What shadow rules made of a request, and what policies want recorded."""
     for judgement in context.judgements:
+        if judgement.is_audited:
+            live.emit(_audited(live, judgement, version, request, context))
         if judgement.is_dry_run:
             request_id = _request_id(request, context)
             live.emit(
                 DryRunDecided(
                     context.listener,
+                    context.filter_chain,
                     judgement.filter,
                     judgement.statistics,
                     judgement.allowed,
@@ -60,6 +63,25 @@ def dry_runs(live: LiveState, version: int, request: Request, context: CallConte
                     Why(explain(judgement, version, request_id), live.records),
                 )
             )
+
+
+def _audited(
+    live: LiveState, judgement: Judgement, version: int, request: Request, context: CallContext
+) -> DecisionAudited:
+    peer = context.connection.peer
+    request_id = _request_id(request, context)
+    return DecisionAudited(
+        context.listener,
+        judgement.filter,
+        judgement.policy,
+        judgement.allowed,
+        request.method,
+        request.path.partition("?")[0],
+        "" if peer.spiffe_id is None else str(peer.spiffe_id),
+        version,
+        request_id,
+        Why(explain(judgement, version, request_id), live.records),
+    )
 
 
 def explain(

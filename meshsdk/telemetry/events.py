@@ -97,10 +97,29 @@ class CallDenied:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionAudited:
+    """A policy asked for a record of its decision: Istio's AUDIT, Envoy's LOG, or
+    `audit_logging_options`."""
+
+    listener: str
+    filter: str
+    policy: str
+    """Empty: none matched."""
+    allowed: bool
+    method: str
+    path: str
+    principal: str
+    config_version: int = 0
+    request_id: str = ""
+    why: Why = field(default=UNEXPLAINED, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class DryRunDecided:
     """Shadow rules judged a request; nothing was refused for it."""
 
     listener: str
+    filter_chain: str
     filter: str
     prefix: str
     """Of their statistics: `istio_dry_run_allow_`, `istio_dry_run_deny_`."""
@@ -129,6 +148,7 @@ Event: TypeAlias = (
     | IdentityChanged
     | HostEjected
     | CallDenied
+    | DecisionAudited
     | DryRunDecided
 )
 Emit: TypeAlias = Callable[[Event], None]

@@ -7,6 +7,7 @@ from meshsdk.telemetry.events import (
     CallDenied,
     ConfigAcknowledged,
     ConfigReported,
+    DecisionAudited,
     DryRunDecided,
     Emit,
     Event,
@@ -47,7 +48,7 @@ def to_all(*hooks: Emit) -> Emit:
 
 def log(event: Event) -> None:
     """Log one event. Messages are constant but for the words that a person needs to act."""
-    if isinstance(event, CallDenied | DryRunDecided):
+    if isinstance(event, CallDenied | DecisionAudited | DryRunDecided):
         _log_decision(event)
         return
     extra = {f"meshsdk.{key}": value for key, value in _facts(event).items()}
@@ -72,14 +73,21 @@ def log(event: Event) -> None:
             _FLOW.warning("ejected %s of %s", event.address, event.cluster, extra=extra)
 
 
-def _log_decision(event: CallDenied | DryRunDecided) -> None:
+_DECIDED = {
+    CallDenied: "denied",
+    DecisionAudited: "audited",
+    DryRunDecided: "would be denied",
+}
+
+
+def _log_decision(event: CallDenied | DecisionAudited | DryRunDecided) -> None:
     """One of many: nothing is worked out unless somebody listens."""
     if isinstance(event, DryRunDecided) and event.allowed:
         return
     if not _FLOW.isEnabledFor(logging.DEBUG):
         return
     facts = {f"meshsdk.{key}": value for key, value in _facts(event).items() if key != "why"}
-    what = "would be denied" if isinstance(event, DryRunDecided) else "denied"
+    what = _DECIDED[type(event)]
     record = event.why.record()
     if record is None:
         _FLOW.debug(what, extra=facts)

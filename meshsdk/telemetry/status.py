@@ -7,7 +7,9 @@ from typing import Final
 
 from meshsdk.clock import Clock
 from meshsdk.telemetry.events import (
+    CallDenied,
     ConfigAcknowledged,
+    DryRunDecided,
     Event,
     HostEjected,
     IdentityChanged,
@@ -15,6 +17,7 @@ from meshsdk.telemetry.events import (
     ResourceRejected,
     StreamChanged,
 )
+from meshsdk.telemetry.policy_counts import PolicyCounts
 from meshsdk.telemetry.prometheus import sample_lines
 
 _KEPT: Final = 1000
@@ -73,6 +76,7 @@ class StatusKeeper:
         self._acks: dict[str, int] = {}
         self._nacks: dict[str, int] = {}
         self._rejected: dict[tuple[str, str], str] = {}
+        self._policies = PolicyCounts()
 
     def emit(self, event: Event) -> None:
         """Take note of an event."""
@@ -100,6 +104,8 @@ class StatusKeeper:
                     self._identity = event
                 case HostEjected(cluster=cluster):
                     self._ejections[cluster] = self._ejections.get(cluster, 0) + 1
+                case CallDenied() | DryRunDecided():
+                    self._policies.count(event)
                 case _:
                     pass
 
@@ -158,3 +164,6 @@ class StatusKeeper:
             yield from sample_lines(name, "gauge", [({}, now.certificate_expires)])
         ejections = [({"cluster_name": name}, float(n)) for name, n in self._ejections.items()]
         yield from sample_lines("meshsdk_outlier_ejections_total", "counter", ejections)
+        with self._lock:
+            policies = list(self._policies.lines())
+        yield from policies

@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 
+import pytest
+
 from meshsdk.call.decision_record import DecisionRecord, Shown
 from meshsdk.call.effects import Deliver
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Response
 from meshsdk.flow.inbound import inbound
 from meshsdk.runtime.explain import explain_inbound
-from meshsdk.telemetry import CallDenied, DryRunDecided, Event, Why
+from meshsdk.telemetry import CallDenied, DecisionAudited, DryRunDecided, Event, Why
+from meshsdk.telemetry.policy_counts import PolicyCounts
 from meshsdk.telemetry.why import RecordBudget
 from meshsdk.testing.clock import FakeClock
 from tests.flow.plans import Mesh
@@ -111,3 +114,74 @@ def test_explain_tells_that_the_application_would_answer() -> None:
 
     assert found.status is None
     assert found.decisions == ()
+
+
+AUDIT = STRICT.replace(
+    "              rules:\n",
+    "              rules:\n"
+    "                audit_logging_options: {audit_condition: ON_DENY_AND_ALLOW}\n",
+)
+
+
+def test_a_policy_that_asks_for_it_is_audited_whatever_it_decides() -> None:
+    [allowed] = told(AUDIT, ALICE)
+    [audited, denied] = told(AUDIT, BOB)
+
+    assert isinstance(allowed, DecisionAudited)
+    assert (allowed.allowed, allowed.policy, allowed.principal) == (True, "p", ALICE)
+    assert isinstance(audited, DecisionAudited | CallDenied)
+    assert {type(audited), type(denied)} == {DecisionAudited, CallDenied}
+
+
+@pytest.mark.parametrize(
+    ("condition", "alice", "bob"),
+    [("NONE", 0, 0), ("ON_DENY", 0, 1), ("ON_ALLOW", 1, 0), ("ON_DENY_AND_ALLOW", 1, 1)],
+)
+def test_only_what_was_asked_for_is_audited(condition: str, alice: int, bob: int) -> None:
+    config = AUDIT.replace("ON_DENY_AND_ALLOW", condition)
+
+    counts = [
+        sum(isinstance(event, DecisionAudited) for event in told(config, peer))
+        for peer in (ALICE, BOB)
+    ]
+
+    assert counts == [alice, bob]
+
+
+def test_istios_audit_is_an_event_where_a_policy_matches() -> None:
+    log = STRICT.replace(
+        "              rules:\n", "              rules:\n                action: LOG\n"
+    )
+
+    [event] = told(log, ALICE)
+
+    assert isinstance(event, DecisionAudited)
+    assert event.policy == "p"
+    assert told(log, BOB) == []
+
+
+def test_dry_runs_are_counted_as_istio_counts_them_and_by_policy() -> None:
+    counts = PolicyCounts()
+    for event in (*told(DRY, ALICE), *told(DRY, ALICE), *told(DRY, BOB)):
+        assert isinstance(event, DryRunDecided | CallDenied)
+        counts.count(
+            replace(event, filter_chain="0.0.0.0_80") if isinstance(event, DryRunDecided) else event
+        )
+
+    lines = list(counts.lines())
+
+    name = "envoy_http_inbound_0_0_0_0_80_rbac"
+    assert f'{name}{{authz_dry_run_action="allow",authz_dry_run_result="denied"}} 3' in lines
+    policy = 'meshsdk_authz_dry_run_total{policy="none",action="allow",result="denied"} 3'
+    assert policy in lines
+    assert 'meshsdk_denied_total{listener="virtualInbound",status="403"} 1' in lines
+
+
+def test_series_of_policies_are_bounded() -> None:
+    counts = PolicyCounts()
+    for i in range(6000):
+        counts.count(CallDenied("inbound", "GET", "/", 403, "", "", f"l{i}"))
+
+    lines = list(counts.lines())
+
+    assert 'meshsdk_denied_total{listener="other",status="other"} 1000' in lines
