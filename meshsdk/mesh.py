@@ -135,6 +135,7 @@ class Mesh:
         )
         """Decides about connections that servers of this process accept."""
         self.feed = self._make_feed(self)
+        self.observing.principal = lambda: self._status.status().spiffe_id
         self.observing.is_own_configuration = isinstance(self.feed, StaticFeed)
         self.source = Source(self._plan, self.live, self.feed.on_demand)
 

@@ -3,7 +3,7 @@
 Source: istio.io, "Istio Standard Metrics". What is counted of bodies is their own bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
 from meshsdk.call.context import CallContext
@@ -25,10 +25,18 @@ class IstioMetrics:
     """Counts the calls of one direction."""
 
     def __init__(
-        self, metrics: RequestMetrics, us: Workload, stats: IstioStats, *, is_inbound: bool
+        self,
+        metrics: RequestMetrics,
+        us: Workload,
+        stats: IstioStats,
+        principal: Callable[[], str],
+        *,
+        is_inbound: bool,
     ) -> None:
+        """`principal`: our own SPIFFE ID."""
         self._metrics = metrics
         self._us = us
+        self._principal = principal
         self._stats = stats
         self._shape = metrics.number_of(stats)
         """In keys: what the feed sends again goes on counting."""
@@ -44,7 +52,7 @@ class IstioMetrics:
         key = (self._shape, context.cluster, workload, answer, peer)
         series = self._metrics.find(key) or self._metrics.add(
             key,
-            _outbound_labels(self._us, context, str(workload), peer) | _response(*answer),
+            self._labels(context, str(workload), peer) | _response(*answer),
             self._stats,
         )
         self._count(call, series)
@@ -60,6 +68,19 @@ class IstioMetrics:
             key, _inbound_labels(self._us, context, peer) | _response(*answer), self._stats
         )
         self._count(call, series)
+
+    def _labels(self, context: CallContext, workload: str, peer: str | None) -> dict[str, str]:
+        """Of a call that we make."""
+        them = of_endpoint(workload) if workload else _peer(peer)
+        cluster = None if context.attempt is None else context.attempt.cluster
+        socket = None if context.host is None else context.host.socket
+        return {
+            "reporter": "source",
+            **self._us.labels("source", "" if socket is None else self._principal()),
+            **them.labels("destination", _principal(socket)),
+            **_service(cluster, context),
+            "connection_security_policy": UNKNOWN,
+        }
 
     def _count(self, call: SeenCall, series: RequestSeries | None) -> None:
         if series is not None:
@@ -80,21 +101,6 @@ def _answer(call: SeenCall) -> tuple[int, str, str | None]:
     trailers = None if call.end is None else call.end.trailers
     status = None if trailers is None else trailers.get("grpc-status")
     return code, flags, status or outcome.headers.get("grpc-status") or ""
-
-
-def _outbound_labels(
-    us: Workload, context: CallContext, workload: str, peer: str | None
-) -> dict[str, str]:
-    them = of_endpoint(workload) if workload else _peer(peer)
-    cluster = None if context.attempt is None else context.attempt.cluster
-    socket = None if context.host is None else context.host.socket
-    return {
-        "reporter": "source",
-        **us.labels("source", ""),
-        **them.labels("destination", _principal(socket)),
-        **_service(cluster, context),
-        "connection_security_policy": UNKNOWN,
-    }
 
 
 def _inbound_labels(us: Workload, context: CallContext, peer: str | None) -> dict[str, str]:

@@ -38,6 +38,8 @@ class Observing:
         self._emit = emit
         self.is_own_configuration = False
         """Whether it is the application's own, and no control plane's."""
+        self.principal: Callable[[], str] = str
+        """Our own SPIFFE ID."""
         self._us = of_metadata(node.metadata)
         self.metrics = RequestMetrics()
         self.files = LogFiles()
@@ -58,7 +60,9 @@ class Observing:
         told = next((f.stats for f in hcm.http_filters if f.stats is not None), None)
         stats = (told or ALL) if asked.metrics == "always" else told
         if asked.metrics != "never" and stats is not None:
-            made = IstioMetrics(self.metrics, self._us, stats, is_inbound=is_inbound)
+            made = IstioMetrics(
+                self.metrics, self._us, stats, lambda: self.principal(), is_inbound=is_inbound
+            )
             finished.append(made.finished)
         logs = [log for log in hcm.access_logs if self._may_write(log)]
         finished += [LogWriter(log, self.files.file(log.path)).finished for log in logs]

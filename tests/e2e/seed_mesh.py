@@ -96,6 +96,7 @@ def running(variant: Variant, workloads: Iterable[str] = WORKLOADS) -> Generator
                 options=Options(
                     addresses=AddressMap(upstream, {real[name].port: fed[name]}),
                     emit=events.append,
+                    metrics="always",
                 ),
             )
             stack.enter_context(mesh)

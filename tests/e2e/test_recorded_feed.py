@@ -176,3 +176,57 @@ def test_explain_says_what_was_recorded(seed_mesh: SeedMesh) -> None:
 
     assert explanation.cluster == "outbound|80||payment-api.payments.svc.cluster.local"
     assert explanation.endpoint == "10.1.3.11:8080"
+
+
+# -- what is seen -----------------------------------------------------------------------------
+
+
+def counted(mesh: SeedMesh, name: str, *labels: str) -> list[str]:
+    """The series of a member that have these labels."""
+    lines = mesh[name].mesh.metrics().splitlines()
+    found = [line for line in lines if line.startswith("istio_requests_total{")]
+    return [line for line in found if all(label in line for label in labels)]
+
+
+def test_both_ends_count_a_call_under_the_same_names(seed_mesh: SeedMesh) -> None:
+    response = call(seed_mesh, "frontend", "GET", "http://user-service.users/x")
+    assert response.status_code == 200
+    both = (
+        'source_workload="frontend"',
+        'source_workload_namespace="team-a"',
+        'destination_workload_namespace="users"',
+        'source_cluster="Kubernetes"',
+        'destination_cluster="Kubernetes"',
+        'response_code="200"',
+    )
+
+    ours = counted(seed_mesh, "frontend", 'reporter="source"', *both)
+    theirs = counted(seed_mesh, "user-service", 'reporter="destination"', *both)
+
+    assert len(ours) == 1, counted(seed_mesh, "frontend")
+    assert f'source_principal="{FRONTEND}"' in ours[0]
+    assert 'destination_workload="user-service-1"' in ours[0]  # its WorkloadEntry
+    assert 'destination_service="user-service.users.svc.cluster.local"' in ours[0]
+    assert 'destination_service_namespace="users"' in ours[0]
+    assert f'destination_principal="{seed_mesh["user-service"].spiffe_id}"' in ours[0]
+    assert len(theirs) == 1, counted(seed_mesh, "user-service")
+    assert f'source_principal="{FRONTEND}"' in theirs[0]
+    assert 'destination_workload="user-service"' in theirs[0]
+    assert 'connection_security_policy="mutual_tls"' in theirs[0]
+
+
+def test_the_application_never_sees_what_proxies_tell_each_other(seed_mesh: SeedMesh) -> None:
+    response = call(seed_mesh, "frontend", "GET", "http://user-service.users/x")
+
+    names = {name for name, _ in response.json()["headers"]}
+    assert not [name for name in (*names, *response.headers) if "peer-metadata" in name]
+
+
+def test_the_status_tells_of_stream_and_certificate(seed_mesh: SeedMesh) -> None:
+    status = seed_mesh["frontend"].mesh.status()
+
+    assert status.connected
+    assert status.last_ack >= status.plan_published > 0
+    assert (status.rejections, status.stale_for) == ((), 0.0)
+    assert (status.identity, status.spiffe_id) == ("fresh", FRONTEND)
+    assert status.certificate_expires > status.last_ack
