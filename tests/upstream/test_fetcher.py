@@ -1,5 +1,7 @@
 """Side calls of filters over real sockets: through the cluster's own pools, in every colour."""
 
+import asyncio
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import cast
@@ -123,6 +125,49 @@ def test_an_answer_above_the_limit_is_a_reset(colour: str) -> None:
     assert isinstance(found, Reset)
     assert "99 octets" in found.detail
     assert active(mesh) == (0, 0)
+
+
+@pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx"])
+def test_a_side_call_that_is_cancelled_holds_nothing(sent: bytes) -> None:
+    asked = threading.Event()
+
+    def script(served: Served) -> None:
+        served.head()
+        served.send(sent)
+        asked.set()
+        served.wait_until_gone()
+
+    async def work(mesh: Mesh) -> int:
+        call = asyncio.create_task(mesh.fetcher.afetch(Fetch("side", GET)))
+        await asyncio.to_thread(asked.wait, 10)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        return mesh.async_upstream.here().connections
+
+    with serving(script) as server, mesh_of(server.address.port) as mesh:
+        left = asyncio.run(work(mesh))
+
+    assert left == 0
+    assert active(mesh) == (0, 0)
+
+
+def test_an_answer_that_nobody_waits_for_goes_where_it_was_asked_for() -> None:
+    came = threading.Event()
+    answers: list[object] = []
+
+    def done(answer: object) -> None:
+        answers.append(answer)
+        came.set()
+
+    with one_after_another(plain(b"one")) as server, mesh_of(server.address.port) as mesh:
+        reply = mesh.fetcher.fetch(Fetch("side", GET, done=done))
+        assert came.wait(10)
+
+    assert reply is None
+    (answer,) = answers
+    assert isinstance(answer, Fetched)
+    assert answer.body == b"one"
 
 
 def test_a_cluster_that_does_not_exist_or_is_full_is_a_reset() -> None:
