@@ -34,7 +34,7 @@ Detach: TypeAlias = Callable[[], None]
 class Serving:
     """One request that the application answers. Nothing is worked out until a call asks."""
 
-    __slots__ = ("_carried", "_deadline", "_find_deadline", "attach", "request")
+    __slots__ = ("_carried", "_deadline", "_find_deadline", "attach", "is_over", "request")
 
     def __init__(
         self,
@@ -46,6 +46,8 @@ class Serving:
         nobody waits for the answer. `attach`: makes a span current; its result undoes it."""
         self.request = request
         self.attach = attach
+        self.is_over = False
+        """The answer is out: what the application still does bears the trace and no deadline."""
         self._find_deadline = find_deadline
         self._deadline: object = _UNASKED
         self._carried: tuple[tuple[Pair, ...], tuple[Pair, ...]] | None = None

@@ -8,6 +8,7 @@ from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import CallApp, Deliver, Flow, Reply
 from meshsdk.call.message import BodyEnd, LocalReply, Request, Response
+from meshsdk.call.serving import Serving
 from meshsdk.flow import network, reply, select, tell
 from meshsdk.flow.http import Answered, unwind, walk
 from meshsdk.flow.inherited import serving_of
@@ -113,6 +114,7 @@ def _http(
     source: Source, plan: Plan, http: HttpPlan, request: Request, context: CallContext
 ) -> Flow[None]:
     end: Reply = None
+    serving: Serving | None = None
     try:
         walked = yield from walk(plan, http, request, context)
         if context.judgements:
@@ -129,7 +131,8 @@ def _http(
             if chosen.virtual_cluster is not None:
                 context.virtual_cluster = chosen.virtual_cluster(walked.request)
             asked = chosen.finalize(walked.request, context)
-            answer = yield CallApp(asked, serving_of(request, asked, chosen, context), context)
+            serving = serving_of(request, asked, chosen, context)
+            answer = yield CallApp(asked, serving, context)
             assert isinstance(answer, Response)
             response = unwind(chosen.on_response(answer, context), walked.on_response, context)
             options = http.hcm.options
@@ -137,5 +140,7 @@ def _http(
         end = yield Deliver(response)
         assert isinstance(end, BodyEnd)
     finally:
+        if serving is not None:
+            serving.is_over = True
         if context.at_end:
             context.end(end if isinstance(end, BodyEnd) else None)

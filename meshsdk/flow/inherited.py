@@ -38,7 +38,7 @@ def inherit(live: LiveState, request: Request, context: CallContext) -> Request:
     serving = current_serving()
     if serving is None:
         return request
-    if live.propagates_deadline:
+    if live.propagates_deadline and not serving.is_over:
         context.deadline = serving.deadline
     return serving.carry(request) if live.propagates_context else request
 
@@ -46,6 +46,8 @@ def inherit(live: LiveState, request: Request, context: CallContext) -> Request:
 def patience(live: LiveState, wait: float) -> float:
     """Seconds that a call may wait for configuration: no longer than its caller waits for it."""
     serving = current_serving()
-    if serving is None or not live.propagates_deadline or serving.deadline is None:
+    if serving is None or serving.is_over or not live.propagates_deadline:
+        return wait
+    if serving.deadline is None:
         return wait
     return max(0.0, min(wait, serving.deadline - live.clock.monotonic()))

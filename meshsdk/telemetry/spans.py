@@ -28,7 +28,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from meshsdk.call.effects import CallApp, Reply, Send
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Reset, Response
-from meshsdk.call.serving import TRACE_FIELDS, Detach, Serving, current_serving
+from meshsdk.call.serving import TRACE_FIELDS, Detach, current_serving
 from meshsdk.clock import Random
 from meshsdk.telemetry.seen_call import CallSpans, SeenCall
 
@@ -203,15 +203,13 @@ def _for_app(effect: CallApp, span: Span) -> CallApp:
     serving = effect.serving
     if serving is None:
         return replace(effect, request=request)
-    known = serving
 
     def attach() -> Detach:
         token = otel_context.attach(trace.set_span_in_context(span))
         return lambda: otel_context.detach(token)
 
-    return replace(
-        effect, request=request, serving=Serving(request, lambda: known.deadline, attach)
-    )
+    serving.request, serving.attach = request, attach
+    return replace(effect, request=request)
 
 
 def _is_carried(headers: Headers) -> bool:

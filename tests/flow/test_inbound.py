@@ -268,3 +268,17 @@ def test_a_network_filter_decides_before_any_request_is_read(peer: str, passes: 
         refused = delivered(effect)
         assert refused.body == b""
         assert refused.headers.get("connection") == "close"
+
+
+def test_a_request_is_served_until_its_answer_is_out() -> None:
+    flow = request(Mesh(STRICT), connection(ALICE))
+    effect = next(flow)
+    assert isinstance(effect, CallApp)
+    serving = effect.serving
+    assert serving is not None
+
+    flow.send(Response(200))
+    before = serving.is_over
+    finish(flow)
+
+    assert (before, serving.is_over) == (False, True)

@@ -100,6 +100,19 @@ def test_a_grpc_call_tells_its_server_of_the_shorter_time() -> None:
     assert send.attempt.request.headers.values("grpc-timeout") == ("2000m",)
 
 
+def test_work_that_goes_on_after_the_answer_has_no_deadline() -> None:
+    mesh = Mesh(config("{cluster: c, timeout: 10s}"))
+
+    with serving(mesh.clock.monotonic() + 2.0, ("traceparent", TRACE)):
+        current = current_serving()
+        assert current is not None
+        current.is_over = True
+        send = sent(mesh)
+
+    assert send.timeout == pytest.approx(10.0)
+    assert send.attempt.request.headers.get("traceparent") == TRACE
+
+
 def test_deadlines_can_be_switched_off() -> None:
     mesh = Mesh(config("{cluster: c, timeout: 10s}"))
     mesh.live.propagates_deadline = False

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from opentelemetry import trace
 
 from meshsdk.call.effects import CallApp, Deliver, Flow, Send
 from meshsdk.call.headers import Headers
@@ -18,6 +19,7 @@ from meshsdk.telemetry.seen_call import SeenCall
 from meshsdk.wire.peer_metadata import decode, encode
 from tests.flow.plans import GET, Mesh, config
 from tests.flow.test_inbound import ALICE, BOB, REQUEST, chain, connection, listener
+from tests.telemetry.test_spans import Recording
 
 NODE = Node(
     "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local",
@@ -377,6 +379,56 @@ def test_what_a_call_raises_goes_through() -> None:
         flow.throw(ZeroDivisionError())
 
     assert [call.outcome for call in calls] == [None]
+
+
+class Provider(trace.TracerProvider):
+    """Of one tracer."""
+
+    def __init__(self) -> None:
+        self.tracer = Recording()
+
+    def get_tracer(self, *args: object, **kwargs: object) -> Recording:
+        return self.tracer
+
+
+@pytest.fixture
+def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
+    """The application's SDK. OpenTelemetry lets nobody install a second one in a process."""
+    installed = Provider()
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", installed)
+    return installed
+
+
+def test_an_sdk_that_is_installed_before_the_first_call_gets_the_spans(
+    provider: Provider,
+) -> None:
+    asked, unasked = (
+        Seen(config("{cluster: c}")),
+        Seen(config("{cluster: c}"), Options(spans=False)),
+    )
+
+    asked.call(Response(200))
+    unasked.call(Response(200))
+
+    assert [span.name for span in provider.tracer.spans] == ["GET", "GET"]
+
+
+def test_spans_have_the_tags_of_the_feed(provider: Provider) -> None:
+    tags = (
+        "{custom_tags: [{tag: mesh, literal: {value: m}}, {tag: agent, request_header:"
+        " {name: User-Agent, default_value: none}}, {tag: none, metadata: {kind: {request: {}},"
+        " metadata_key: {key: envoy.filters.http.rbac, path: [{key: x}]}}}]}"
+    )
+    text = config("{cluster: c}").replace(
+        "stat_prefix: x", f"stat_prefix: x\n          tracing: {tags}"
+    )
+    seen = Seen(text)
+
+    seen.call(Response(200), fields=(("user-agent", "curl"),))
+
+    attributes = provider.tracer.spans[0].attributes
+    assert (attributes["mesh"], attributes["agent"]) == ("m", "curl")
+    assert "none" not in attributes
 
 
 # -- who we are -------------------------------------------------------------------------------
