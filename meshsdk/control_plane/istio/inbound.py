@@ -18,6 +18,7 @@ from meshsdk.control_plane.istio.cluster_policy import (
 from meshsdk.control_plane.istio.config import Config, Scope
 from meshsdk.control_plane.istio.connection_pool import ConnectionPool, parse_connection_pool
 from meshsdk.control_plane.istio.destination_rule import DestinationRule
+from meshsdk.control_plane.istio.envoy_json import seconds_text
 from meshsdk.control_plane.istio.observed import observed
 from meshsdk.control_plane.istio.peer_authentication import InboundMtls
 from meshsdk.control_plane.istio.proxies import Proxy
@@ -57,6 +58,7 @@ def inbound_listeners(config: Config, proxy: Proxy, scope: Scope) -> dict[str, J
         shown.lost,
         shown.listener,
         listen_port=mesh.proxy_inbound_listen_port,
+        detection_timeout=seconds_text(mesh.protocol_detection_timeout),
     )
     is_intercepted = proxy.interception_mode != "NONE"
     ports: list[InboundPort] = []

@@ -86,6 +86,8 @@ class Inbound:
     listener: Json = field(default_factory=dict[str, object])
     """Fields of the listener beside those that all have."""
     listen_port: int = INBOUND_PORT
+    detection_timeout: str = "0s"
+    """How long a connection may take to show what it is; `0s` is for ever."""
 
     def tls(self, *, is_tcp: bool) -> Json:
         """Istio mTLS on a chain."""
@@ -138,7 +140,7 @@ def virtual_inbound(
         "continue_on_listener_filters_timeout": True,
         "filter_chains": chains,
         "listener_filters": _listener_filters(needs, inbound.listen_port),
-        "listener_filters_timeout": "0s",
+        "listener_filters_timeout": inbound.detection_timeout,
         "max_connections_to_accept_per_socket_event": 1,
         "name": "virtualInbound",
         "traffic_direction": "INBOUND",
@@ -156,7 +158,7 @@ def bound_listener(port: InboundPort, inbound: Inbound) -> Json:
         "continue_on_listener_filters_timeout": True,
         "filter_chains": port_chains(port, inbound),
         "listener_filters": [{**only, **each} for each in filters],
-        "listener_filters_timeout": "0s",
+        "listener_filters_timeout": inbound.detection_timeout,
         "max_connections_to_accept_per_socket_event": 1,
         "name": f"{port.bind}_{port.port}",
         "traffic_direction": "INBOUND",
