@@ -67,6 +67,8 @@ class CallContext:
     virtual_cluster: str = ""
     cluster: str = ""
     """The cluster that was chosen, reached or not."""
+    cluster_is_missing: bool = False
+    """There is no cluster of that name (flag NC)."""
     override_host: str = ""
     """`ip:port` of the host that a filter asks for (a sticky session); empty: none."""
     override_is_strict: bool = False

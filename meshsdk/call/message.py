@@ -32,9 +32,9 @@ class Request:
         """Every value of a field; pseudo headers by their name, `host` is `:authority`."""
         match name:
             case ":path":
-                return (self.path,)
+                return (self.path,) if self.path else ()
             case ":method":
-                return (self.method,)
+                return (self.method,) if self.method else ()
             case ":authority" | "host":
                 return (self.authority,) if self.authority else ()
             case ":scheme":

@@ -88,7 +88,7 @@ def run(
         if context.tracing is not None:
             context.tracing(name, "continue" if isinstance(verdict, Continue) else verdict.details)
         if isinstance(verdict, LocalReply):
-            stack.extend(_unasked(filters[index:]))
+            stack.extend(unasked(filters[index:]))
             return Refused(verdict, request, stack)
         request = verdict.request
         if verdict.on_response is not None:
@@ -98,7 +98,7 @@ def run(
     return Passed(request, stack)
 
 
-def _unasked(filters: Sequence[InForce]) -> Iterator[OnResponse]:
+def unasked(filters: Sequence[InForce]) -> Iterator[OnResponse]:
     """How filters see an answer that was given before they were asked."""
     for _, http_filter in filters:
         seeing: object = http_filter

@@ -18,6 +18,8 @@ from meshsdk.routing.canonical import canonicalize
 from meshsdk.routing.table import RouteTable
 from meshsdk.routing.upgrade import refuse_upgrade
 
+_UNREAD = Request("", "", "")
+
 
 @dataclass(slots=True)
 class Routed:
@@ -39,6 +41,8 @@ def walk(
     plan: Plan, http: HttpPlan, request: Request, context: CallContext
 ) -> Flow[Routed | Answered]:
     """Canonical request, route, filters: up to the point where a cluster or the app takes over."""
+    if context.original is None:
+        context.original = request
     table = plan.routes(http)
     internal = table.config.internal_only_headers if isinstance(table, RouteTable) else ()
     canonical = canonicalize(request, http.hcm.options, context, internal)
@@ -66,6 +70,7 @@ def walk(
         outcome = chain.Passed(request, [])
     if isinstance(outcome, chain.Refused):
         mutate = _mutate_of(chosen)
+        context.cluster_is_missing = mutate is not None and plan.cluster(context.cluster) is None
         response = answer(outcome.reply, outcome.request, context, replies, mutate)
         return Answered(unwind(response, outcome.on_response, context))
     if chosen is None:
@@ -107,11 +112,25 @@ def _refused_early(
     """A refusal before routing. Envoy looks for a route all the same, to mutate the answer, where
     the caller has said the scheme of its own request (RouteConfigImpl::route)."""
     context.remote = context.connection.peer.connection
+    flags: tuple[str, ...] = ()
+    if local.details.startswith("http1."):
+        # Envoy's codec has let nothing out, and tells its flag only afterwards.
+        request = context.original = context.forwarded = _UNREAD
+        flags, local = local.flags, replace(local, flags=())
+    else:
+        location = next((value for name, value in local.headers if name == "location"), None)
+        context.forwarded = request if location is None else replace(request, path=location)
+    seen = context.forwarded
     chosen: Chosen | None = None
     if "x-forwarded-proto" in request.headers and isinstance(table, RouteTable):
-        chosen = table.choose(request, context)
-        context.cluster = ""
-    return answer(local, request, context, http.hcm.local_replies, _mutate_of(chosen))
+        chosen = table.choose(seen, context)
+        context.cluster, context.forwarded = "", seen
+    response = answer(local, request, context, http.hcm.local_replies, _mutate_of(chosen))
+    filters = http.filters if chosen is None else http.filters_for(chosen.overrides)
+    response = unwind(response, list(chain.unasked(filters)), context)
+    for flag in flags:
+        context.flag(flag)
+    return response
 
 
 def _mutate_of(chosen: Chosen | None) -> Mutate | None:

@@ -17,6 +17,8 @@ from meshsdk.resources.local_reply import LocalReplies
 from meshsdk.resources.substitution_format import Format
 from meshsdk.routing.headers import modify_local_reply
 
+_TEXT = "text/plain"
+_NOT_GRPC = Request("", "", "")
 Mutate: TypeAlias = Callable[[Response, CallContext], Response]
 
 
@@ -50,9 +52,13 @@ def _mapped(
     """The answer as the connection manager's local_reply_config wants it."""
     headers = Headers(local.headers)
     if mutate is not None:
-        headers = mutate(Response(local.status, headers), context).headers
+        plain = reply.framed(local, _NOT_GRPC)
+        headers = mutate(plain, context).headers.without("content-length")
+        if headers.get("content-type") == _TEXT:
+            headers = headers.without("content-type")  # it comes again, if nothing else does
     if local.modify is not None:
         headers = local.modify(headers)
+    asked = context.original or request
     seen, status, body = context.forwarded or request, local.status, local.body
     body_format, has_own_type, is_changed = replies.body_format, False, False
     for mapper in replies.mappers:
@@ -66,12 +72,12 @@ def _mapped(
             body_format = mapper.body_format or body_format
             break
     context.local_status = status
-    content_type = "text/plain"
+    content_type = _TEXT
     if body_format is not None:
         values = Values(context, seen, Response(status, headers))
         values.local_reply_body = body.decode("latin-1")
         text = body_format.render(values)
-        if body_format.members is not None and reply.is_grpc(request):
+        if body_format.members is not None and reply.is_grpc(asked):
             text = text.removesuffix("\n")
         body, content_type = text.encode("latin-1", "replace"), body_format.content_type
         is_changed = True
@@ -80,7 +86,7 @@ def _mapped(
         headers = headers.without("content-type")
     elif not headers.get("content-type") or (is_changed and not has_own_type):
         headers = headers.set("content-type", content_type)
-    return reply.framed(replace(local, status=status, body=body, headers=headers.pairs), request)
+    return reply.framed(replace(local, status=status, body=body, headers=headers.pairs), asked)
 
 
 def _with_added(mutations: HeaderMutations, headers: Headers, values: Values) -> Headers:

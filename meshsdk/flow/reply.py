@@ -135,7 +135,8 @@ def to_response(reply: LocalReply, request: Request, context: CallContext) -> Re
     context.details = reply.details
     # Envoy notes no code where a filter makes the response itself.
     context.local_status = 0 if reply.as_is else reply.status
-    return framed(reply, request)
+    # What the caller sent counts, whatever filters have made of it.
+    return framed(reply, context.original or request)
 
 
 def framed(reply: LocalReply, request: Request) -> Response:

@@ -29,10 +29,8 @@ def run(call: Call) -> Flow[Response]:
     context.cluster = chosen.cluster
     cluster = call.cluster
     if cluster is None:
-        context.cluster = ""  # what does not exist has no name in %UPSTREAM_CLUSTER%
-        response = own_answer(call, reply.no_cluster(chosen.no_cluster_status))
-        context.cluster = chosen.cluster
-        return response
+        context.cluster_is_missing = True
+        return own_answer(call, reply.no_cluster(chosen.no_cluster_status))
     if chosen.virtual_cluster is not None:
         context.virtual_cluster = chosen.virtual_cluster(call.request)
     if cluster.not_built:

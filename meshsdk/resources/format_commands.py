@@ -341,7 +341,9 @@ COMMANDS: Final[Mapping[str, Build]] = {
     "ROUTE_NAME": _plain(lambda v: v.context.route_name or None),
     "VIRTUAL_CLUSTER_NAME": _plain(lambda v: v.context.virtual_cluster or None),
     "FILTER_CHAIN_NAME": _plain(lambda v: v.context.filter_chain or None),
-    "UPSTREAM_CLUSTER": _plain(lambda v: v.context.cluster or None),
+    "UPSTREAM_CLUSTER": _plain(
+        lambda v: None if v.context.cluster_is_missing else v.context.cluster or None
+    ),
     "UPSTREAM_CLUSTER_RAW": _plain(lambda v: v.context.cluster or None),
     "UPSTREAM_HOST": _upstream(lambda h: str(h.endpoint.address)),
     "UPSTREAM_HOST_NAME": _upstream(lambda h: h.endpoint.hostname or str(h.endpoint.address)),

@@ -55,6 +55,8 @@ def canonicalize(
     headers = forwarded_fields(request, options, context, internal_only_headers)
     if isinstance(headers, LocalReply):
         return headers
+    if options.scheme_to_overwrite:
+        headers = headers.set(PROTO, options.scheme_to_overwrite)
     return Request(
         request.method,
         authority,

@@ -75,18 +75,26 @@ def checked_fields(request: Request, options: HcmOptions) -> Request | LocalRepl
         request = request.with_headers(headers)
     if "content-length" in headers and not _is_length(headers):
         return refusals.BAD_REQUEST
+    action = options.headers_with_underscores_action
+    if action is Underscores.REJECT_REQUEST and any("_" in name for name in headers.names()):
+        return refusals.UNDERSCORE
     # Host counts too, as it does in Envoy's map.
-    if len(pairs) >= options.max_headers_count:
-        return refusals.TOO_LARGE
+    if len(pairs) >= options.max_headers_count and _is_too_many(headers, options):
+        return refusals.TOO_MANY
     limit = options.max_request_headers_kb * 1024
     if len(values) + len(request.path) > limit // 2:
         total = len(request.path) + sum(len(name) + len(value) for name, value in headers)
         if total > limit:
             return refusals.TOO_LARGE
-    action = options.headers_with_underscores_action
-    if action is Underscores.REJECT_REQUEST and any("_" in name for name in headers.names()):
-        return refusals.BAD_REQUEST
     return request
+
+
+def _is_too_many(headers: Headers, options: HcmOptions) -> bool:
+    """As Envoy counts: one line once, and not what is dropped."""
+    counted = _joined(headers)
+    if options.headers_with_underscores_action is Underscores.DROP_HEADER:
+        counted = counted.without(*(name for name in counted.names() if "_" in name))
+    return len(counted) >= options.max_headers_count
 
 
 def _has_blanks(values: str) -> bool:

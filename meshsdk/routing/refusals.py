@@ -30,6 +30,7 @@ BAD_REQUEST: Final = LocalReply(
     400, b"Bad Request", flags=("DPE",), details="http1.codec_error", close=True
 )
 INVALID_URL: Final = replace(BAD_REQUEST, details="http1.invalid_url")
+UNDERSCORE: Final = replace(BAD_REQUEST, details="http1.unexpected_underscore")
 TOO_LARGE: Final = LocalReply(
     431,
     b"Request Header Fields Too Large",
@@ -37,6 +38,7 @@ TOO_LARGE: Final = LocalReply(
     details="http1.headers_too_large",
     close=True,
 )
+TOO_MANY: Final = replace(TOO_LARGE, details="http1.too_many_headers")
 MISSING_HOST: Final = LocalReply(400, details="missing_host_header")
 MISSING_PATH: Final = LocalReply(404, details="missing_path_rejected")
 ABSOLUTE_PATH: Final = LocalReply(404, details="absolute_path_rejected")

@@ -135,7 +135,8 @@ class _Run:
 
     def ask(self, case: Case, request: Mapping[str, Any], port: int) -> tuple[Json, int]:
         """The outcome of a request, and the client's port."""
-        self.upstream.begin(request.get("upstream_script") or [{}])
+        mirrors = frozenset(mirror_clusters(case["config"]["route_config"]))
+        self.upstream.begin(request.get("upstream_script") or [{}], mirrors)
         principal = request.get("source_principal")
         pair = None if principal is None else self.pki.pair(principal)
         outcome: Json = {"id": request["id"]}
@@ -151,12 +152,11 @@ class _Run:
         else:
             client = answer.port
             outcome["status"] = answer.status
-        mirrors = set(mirror_clusters(case["config"]["route_config"]))
         self._fill(outcome, request, answer, mirrors)
         return outcome, client
 
     def _fill(
-        self, outcome: Json, request: Mapping[str, Any], answer: Exchange, mirrors: set[str]
+        self, outcome: Json, request: Mapping[str, Any], answer: Exchange, mirrors: frozenset[str]
     ) -> None:
         arrived = self.upstream.arrived
         if mirrors and arrived:

@@ -33,6 +33,7 @@ class ScriptedUpstream:
         self._ports: dict[str, int] = {}
         self._script: Sequence[Mapping[str, Any]] = ({},)
         self._answered = 0
+        self._shadows: frozenset[str] = frozenset()
         self.arrived: list[Arrived] = []
 
     @classmethod
@@ -58,9 +59,12 @@ class ScriptedUpstream:
             self._ports[cluster] = known
         return known
 
-    def begin(self, script: Sequence[Mapping[str, Any]]) -> None:
-        """The next request begins: its attempts get these answers, the last one for ever."""
-        self._script, self._answered, self.arrived = script, 0, []
+    def begin(
+        self, script: Sequence[Mapping[str, Any]], shadows: frozenset[str] = frozenset()
+    ) -> None:
+        """The next request begins: its attempts get these answers, the last one for ever. Clusters
+        that mirrors go to have no part in that."""
+        self._script, self._answered, self.arrived, self._shadows = script, 0, [], shadows
 
     async def _end(self) -> None:
         others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -98,6 +102,8 @@ class ScriptedUpstream:
             body = await reader.readexactly(int(fields["content-length"]))
         others = [pair for pair in headers if pair[0] != "host"]
         self.arrived.append(Arrived(cluster, method, path, fields.get("host"), others, body))
+        if cluster in self._shadows:
+            return await self._answer({}, method, writer)
         step = self._script[min(self._answered, len(self._script) - 1)]
         self._answered += 1
         return await self._answer(step, method, writer)
