@@ -10,6 +10,7 @@ from tests.bench import (
     bench_mesh,
     bench_rbac,
     bench_routes,
+    bench_side_calls,
     bench_telemetry,
 )
 
@@ -26,6 +27,10 @@ def test_routes() -> None:
 
 def test_authorization() -> None:
     bench_rbac.main()
+
+
+def test_side_calls() -> None:
+    bench_side_calls.main(50)
 
 
 def test_telemetry() -> None:
