@@ -26,14 +26,15 @@ def test_random_routes_are_decided_as_envoy_decides_them(
         numbers = range(start, min(start + _AT_ONCE, number))
         cases = [case(seed, n) for n in numbers]
         for asked in record(cases, tmp_path / str(start)):
-            difference = _difference(asked)
-            if difference:
-                found[asked["name"]] = difference
+            differs = difference(asked)
+            if differs:
+                found[asked["name"]] = differs
 
     assert found == {}
 
 
-def _difference(asked: Case) -> list[object]:
+def difference(asked: Case) -> list[object]:
+    """What is not as Envoy decided; a configuration that one side alone refuses is one."""
     try:
         outcomes = Checker(asked["config"]).run(asked["requests"])
     except ConfigError as error:
