@@ -12,9 +12,9 @@ from meshsdk.call.address import Address
 from meshsdk.call.connection import Connection, Peer
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Effect, Fetch, GrpcFetch, GrpcFetched, Reply, SideCall
-from meshsdk.call.filter import Continue, LocalReply
+from meshsdk.call.filter import Continue
 from meshsdk.call.headers import Headers
-from meshsdk.call.message import Request
+from meshsdk.call.message import LocalReply, Request
 from meshsdk.clock import SystemClock, seeded
 from meshsdk.filters.ext_authz import EXTENSION
 from meshsdk.mesh import Mesh
