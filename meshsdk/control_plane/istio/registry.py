@@ -67,6 +67,14 @@ class Registry:
                 )
         return found
 
+    @cached_property
+    def _workloads_at(self) -> Mapping[tuple[str, str], list[Endpoint]]:
+        """(namespace, address) to the workloads there."""
+        found: dict[tuple[str, str], list[Endpoint]] = {}
+        for (namespace, _), each in self.workloads.items():
+            found.setdefault((namespace, each.address), []).append(each)
+        return found
+
     def known(self, proxy: Proxy) -> Proxy:
         """The node with the labels, locality and account that the registry has of its workload."""
         endpoint = self.workload_of(proxy)
@@ -87,8 +95,8 @@ class Registry:
             return found
         every = [
             each
-            for (namespace, _), each in self.workloads.items()
-            if namespace == proxy.namespace and each.address in proxy.addresses
+            for address in proxy.addresses
+            for each in self._workloads_at.get((proxy.namespace, address), ())
         ]
         if len(every) == 1:
             return every[0]

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, Literal, TypeAlias
 
 Protocol: TypeAlias = Literal[
@@ -169,6 +169,7 @@ def is_exported(export_to: tuple[str, ...], own: str, namespace: str) -> bool:
     )
 
 
+@lru_cache(maxsize=1 << 16)
 def is_ip(text: str) -> bool:
     """Whether a text is an IP address (no CIDR)."""
     try:
