@@ -50,7 +50,7 @@ class WritingCall(AioCall):
         self, send: Send, error: Exception, endpoint: Endpoint, started: float
     ) -> Outcome:
         outcome = super()._failed_attempt(send, error, endpoint, started)
-        if self._request is None and cast("Ended", error).details() == _LOST:
+        if cast("Ended", error).details() == _LOST:
             return Reset(ResetReason.REMOTE_RESET, _LOST, attempt=send.attempt, error=error)
         return outcome
 

@@ -111,8 +111,8 @@ def test_a_failed_attempt_is_made_again(call: Call) -> None:
     assert service.calls == 3
 
 
-# Not where the application writes: grpc.aio loses the status when a write finds the stream ended.
-@pytest.mark.parametrize("call", [uu, us, us_read, su, ss])
+# Not of streamed requests: grpc.aio loses the status where a write finds that the stream has ended.
+@pytest.mark.parametrize("call", [uu, us, us_read])
 def test_what_the_last_attempt_says_is_what_the_application_gets(call: Call) -> None:
     service = Service(fail=9)
 
@@ -224,10 +224,10 @@ def test_closing_gives_grace_and_then_cancels() -> None:
 
     async def main() -> None:
         async with meshed(PLAIN, service) as (c, _):
-            short, long = c.unary_unary(UU)(b"sleep 0.05"), c.unary_unary(UU)(b"sleep 5")
+            short, long = c.unary_unary(UU)(b"sleep 0.02"), c.unary_unary(UU)(b"sleep 5")
             assert await eventually(lambda: service.calls == 2)
-            await c.close(0.5)
-            assert await short == b"sleep 0.05"
+            await c.close(0.15)
+            assert await short == b"sleep 0.02"
             with pytest.raises(asyncio.CancelledError):
                 await long
             with pytest.raises(grpc.aio.UsageError):
