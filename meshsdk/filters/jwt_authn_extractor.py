@@ -72,7 +72,10 @@ class InHeader:
         return found
 
     def remove(self, request: Request) -> Request:
-        return request.with_headers(request.headers.without(self.name))
+        headers, name = request.headers, self.name
+        if len(headers.values(name)) == 1:
+            return request.with_headers(headers.exchanged(name, ()))
+        return request.with_headers(headers.without(name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,15 @@ from meshsdk.filters import (
     jwt_authn_requirement,
 )
 from meshsdk.filters.jwt_authn import NAMESPACE
-from meshsdk.filters.jwt_authn_authenticator import Walk
+from meshsdk.filters.jwt_authn_authenticator import Authenticator, Walk
 from meshsdk.filters.jwt_authn_extractor import Extractor, make_extractor
 from meshsdk.filters.jwt_authn_provider import Providers, parse_provider
-from meshsdk.filters.jwt_authn_requirement import Requirement, RequirementParser, parse_map
+from meshsdk.filters.jwt_authn_requirement import (
+    AnyOf,
+    Requirement,
+    RequirementParser,
+    parse_map,
+)
 from meshsdk.identity.jwt import Refused
 from meshsdk.identity.jwt_status import JwtStatus
 from meshsdk.matching.path import without_query
@@ -126,7 +131,10 @@ class JwtAuthn:
             requirement = self._requirement(request, context)
         if requirement is None:
             return Continue(request)
-        flow = self._decide(requirement, request, context)
+        walk = Walk(request, context)
+        if isinstance(requirement, Authenticator | AnyOf) and requirement.at_once(walk):
+            return _passed(walk)
+        flow = self._decide(requirement, walk)
         try:
             effect = next(flow)
         except StopIteration as done:
@@ -143,18 +151,13 @@ class JwtAuthn:
             return None
         return self.by_filter_state.get(context.filter_state.get(self.filter_state, ""))
 
-    def _decide(
-        self, requirement: Requirement, request: Request, context: CallContext
-    ) -> Flow[Verdict]:
-        walk = Walk(request, context)
+    def _decide(self, requirement: Requirement, walk: Walk) -> Flow[Verdict]:
+        request = walk.request
         verdict = yield from requirement.run(walk)
-        if walk.metadata:
-            context.dynamic_metadata.setdefault(NAMESPACE, {}).update(walk.metadata)
-        if verdict.status is not JwtStatus.OK:
-            return self._refused(verdict, request)
-        if walk.bad_header:
-            return _bad_header(walk.bad_header)
-        return Continue(walk.request, reroute=walk.reroute)
+        if verdict.status is JwtStatus.OK:
+            return _passed(walk)
+        _publish(walk)
+        return self._refused(verdict, request)
 
     def _refused(self, verdict: Refused, request: Request) -> LocalReply:
         status = verdict.status
@@ -190,6 +193,19 @@ class JwtAuthn:
         known = ",".join(sorted(self.named))
         problem = f"Wrong requirement_name: {name}. It should be one of [{known}]"
         return replace(self, is_routed=True, refusal=problem)
+
+
+def _passed(walk: Walk) -> Verdict:
+    """What becomes of a request whose requirement is met."""
+    _publish(walk)
+    if walk.bad_header:
+        return _bad_header(walk.bad_header)
+    return Continue(walk.request, reroute=walk.reroute)
+
+
+def _publish(walk: Walk) -> None:
+    if walk.metadata:
+        walk.context.dynamic_metadata.setdefault(NAMESPACE, {}).update(walk.metadata)
 
 
 def _resumed(flow: Flow[Verdict], effect: Effect) -> Flow[Verdict]:

@@ -78,6 +78,11 @@ class AnyOf:
     allow_missing: bool
     allow_failed: bool
 
+    def at_once(self, walk: Walk) -> bool:
+        """As the first of them."""
+        first = self.requirements[0]
+        return isinstance(first, Authenticator | AnyOf) and first.at_once(walk)
+
     def run(self, walk: Walk) -> Flow[Refused]:
         worst = MISSED
         for requirement in self.requirements:

@@ -87,6 +87,7 @@ def warm_token() -> float:
     request = bearer(token())
 
     def work() -> object:
+        context.claims = ()
         return http_filter.on_request(request, context)
 
     work()

@@ -61,7 +61,9 @@ def of_call(
     result["attempts"] = len(primary)
     result.update(_reached(primary, case))
     result.update(_answer(outcome))
-    result["flags"] = ",".join(context.flags) or "-"
+    # A connection that a network filter closes has no request, so its log has no entry.
+    was_request = isinstance(outcome, Response) or bool(primary or context.details)
+    result["flags"] = (",".join(context.flags) if was_request else "") or "-"
     result["details"] = context.details or "via_upstream"
     if context.route_name:
         result["route_name"] = context.route_name
