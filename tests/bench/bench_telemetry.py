@@ -143,7 +143,10 @@ def main() -> None:
             "call, nothing asked for": (plain, Options()),
             "call, a hook that does nothing": (plain, Options(on_call=lambda seen: None)),
             "call, Istio's metrics": (plain, Options(metrics="always")),
-            "call, Istio's default access log": (with_log(directory / "log"), Options()),
+            "call, Istio's default access log": (
+                with_log(directory / "log"),
+                Options(access_log_files=True),
+            ),
         }
         costs = together([stack.enter_context(calling(*each)) for each in variants.values()])
     for name, cost in zip(variants, costs, strict=True):
