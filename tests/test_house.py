@@ -224,7 +224,8 @@ PROMISED = {
     "telemetry": """
         CallDenied ConfigAcknowledged ConfigReported DecisionAudited DryRunDecided Emit Event HostEjected
         IdentityChanged
-        MeshStatus PlanPublished Rejection ResourceRejected SeenCall StreamChanged Why silent
+        MeshStatus PlanPublished Rejection ResourceRejected SeenCall SideCallEnded
+        StreamChanged Why silent
     """,
     "testing": "AdsServer FakeCa FakeClock SeededRandom chain_pem private_key_pem",
 }

@@ -12,6 +12,7 @@ from meshsdk.telemetry.events import (
     IdentityChanged,
     PlanPublished,
     ResourceRejected,
+    SideCallEnded,
     StreamChanged,
     silent,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "Rejection",
     "ResourceRejected",
     "SeenCall",
+    "SideCallEnded",
     "StreamChanged",
     "Why",
     "silent",

@@ -139,6 +139,16 @@ class DryRunDecided:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class SideCallEnded:
+    """A filter asked a service of the mesh (ext_authz, rate limits, keys)."""
+
+    cluster: str
+    result: str
+    """An HTTP status, `grpc 14`, or why no answer came: `timeout`, `overflow`."""
+    seconds: float
+
+
 Event: TypeAlias = (
     PlanPublished
     | ResourceRejected
@@ -150,6 +160,7 @@ Event: TypeAlias = (
     | CallDenied
     | DecisionAudited
     | DryRunDecided
+    | SideCallEnded
 )
 Emit: TypeAlias = Callable[[Event], None]
 """Hooks never raise and never block."""

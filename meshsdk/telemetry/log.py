@@ -15,6 +15,7 @@ from meshsdk.telemetry.events import (
     IdentityChanged,
     PlanPublished,
     ResourceRejected,
+    SideCallEnded,
     StreamChanged,
 )
 
@@ -71,6 +72,8 @@ def log(event: Event) -> None:
             _IDENTITY.warning("identity is %s: %s", event.state, event.reason, extra=extra)
         case HostEjected():
             _FLOW.warning("ejected %s of %s", event.address, event.cluster, extra=extra)
+        case SideCallEnded():
+            _FLOW.debug("side call", extra=extra)
 
 
 _DECIDED = {

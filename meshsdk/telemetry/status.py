@@ -15,6 +15,7 @@ from meshsdk.telemetry.events import (
     IdentityChanged,
     PlanPublished,
     ResourceRejected,
+    SideCallEnded,
     StreamChanged,
 )
 from meshsdk.telemetry.policy_counts import PolicyCounts
@@ -77,6 +78,7 @@ class StatusKeeper:
         self._nacks: dict[str, int] = {}
         self._rejected: dict[tuple[str, str], str] = {}
         self._policies = PolicyCounts()
+        self._side_calls: dict[tuple[str, str], int] = {}
 
     def emit(self, event: Event) -> None:
         """Take note of an event."""
@@ -104,6 +106,11 @@ class StatusKeeper:
                     self._identity = event
                 case HostEjected(cluster=cluster):
                     self._ejections[cluster] = self._ejections.get(cluster, 0) + 1
+                case SideCallEnded(cluster=cluster, result=result):
+                    key = cluster, result
+                    if key not in self._side_calls and len(self._side_calls) >= _KEPT:
+                        key = "other", "other"
+                    self._side_calls[key] = self._side_calls.get(key, 0) + 1
                 case CallDenied() | DryRunDecided():
                     self._policies.count(event)
                 case _:
@@ -166,4 +173,7 @@ class StatusKeeper:
         yield from sample_lines("meshsdk_outlier_ejections_total", "counter", ejections)
         with self._lock:
             policies = list(self._policies.lines())
+            asked = list(self._side_calls.items())
+        side_calls = [({"cluster_name": c, "result": r}, float(n)) for (c, r), n in asked]
+        yield from sample_lines("meshsdk_side_calls_total", "counter", side_calls)
         yield from policies

@@ -1,12 +1,13 @@
 """An HTTP side call: one attempt and its whole answer. Decided once for all colours."""
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from meshsdk.call.effects import Fetch, Fetched, Send
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Reset, ResetReason, Response
 from meshsdk.flow.plan import Plan
 from meshsdk.flow.side_call import hold
+from meshsdk.telemetry import SideCallEnded
 from meshsdk.upstream.body import RequestBody
 from meshsdk.upstream.connection import Connection
 from meshsdk.upstream.exchange import BodyBroken, Exchange, attempt, next_piece
@@ -16,6 +17,7 @@ from meshsdk.upstream.steps import Steps
 from meshsdk.upstream.timeouts import UNBOUNDED
 
 C = TypeVar("C", bound=Connection)
+_GRPC_CODES: Final = frozenset(str(code) for code in range(17))
 
 
 def fetched(
@@ -25,6 +27,17 @@ def fetched(
 
     `is_grpc`: the host is judged by the status in the trailers.
     """
+    began = pools.clock.monotonic()
+    outcome = yield from _outcome(pools, plan, fetch, is_grpc)
+    if plan is not None:
+        seconds = pools.clock.monotonic() - began
+        plan.live.emit(SideCallEnded(fetch.cluster, _result(outcome, is_grpc), seconds))
+    return outcome
+
+
+def _outcome(
+    pools: Pools[C], plan: Plan | None, fetch: Fetch, is_grpc: bool
+) -> Steps[C, Fetched | Reset]:
     held = hold(plan, fetch)
     if isinstance(held, Reset):
         return held
@@ -73,6 +86,17 @@ def _whole(exchange: Exchange[C], response: Response, limit: int) -> Steps[C, Fe
     finally:
         exchange.abandon()
     return Fetched(response, b"".join(pieces), trailers)
+
+
+def _result(outcome: Fetched | Reset, is_grpc: bool) -> str:
+    """For telemetry; never more different words than there are statuses."""
+    if isinstance(outcome, Reset):
+        return outcome.reason.value
+    status = outcome.response.status
+    if not is_grpc or status != 200:
+        return str(status)
+    code = _told(outcome).headers.get("grpc-status") or ""
+    return f"grpc {code}" if code in _GRPC_CODES else "grpc 2"
 
 
 def _told(whole: Fetched) -> Response:

@@ -5,6 +5,7 @@ from meshsdk.telemetry.events import (
     IdentityChanged,
     PlanPublished,
     ResourceRejected,
+    SideCallEnded,
     StreamChanged,
 )
 from meshsdk.telemetry.status import StatusKeeper
@@ -17,6 +18,17 @@ def test_a_mesh_that_heard_nothing_is_not_connected() -> None:
     status = StatusKeeper(FakeClock()).status()
 
     assert (status.connected, status.last_ack, status.stale_for) == (False, 0.0, 0.0)
+
+
+def test_side_calls_are_counted_by_cluster_and_result() -> None:
+    keeper = StatusKeeper(FakeClock())
+    for result in ("grpc 0", "timeout", "grpc 0"):
+        keeper.emit(SideCallEnded("authz", result, 0.01))
+
+    lines = list(keeper.lines())
+
+    assert 'meshsdk_side_calls_total{cluster_name="authz",result="grpc 0"} 2' in lines
+    assert 'meshsdk_side_calls_total{cluster_name="authz",result="timeout"} 1' in lines
 
 
 def test_a_lost_stream_makes_configuration_stale_from_then_on() -> None:

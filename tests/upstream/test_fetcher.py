@@ -182,6 +182,17 @@ def test_a_cluster_that_does_not_exist_or_is_full_is_a_reset() -> None:
     assert overflow.reason is ResetReason.OVERFLOW
 
 
+def test_how_side_calls_end_is_told_and_counted() -> None:
+    with one_after_another(plain(b"", "404 Not Found")) as server:
+        mesh = mesh_of(server.address.port)
+        perform("sync", mesh, Fetch("side", GET), Fetch("other", GET))
+
+    text = mesh.metrics()
+    assert 'meshsdk_side_calls_total{cluster_name="side",result="404"} 1' in text
+    result = "remote connection failure"
+    assert f'meshsdk_side_calls_total{{cluster_name="other",result="{result}"}} 1' in text
+
+
 def test_a_host_that_fails_side_calls_is_ejected() -> None:
     outlier = {"consecutive_5xx": 1, "max_ejection_percent": 100}
     with one_after_another(plain(b"", "503 Service Unavailable")) as server:
@@ -233,6 +244,7 @@ def test_a_unary_call_goes_over_the_clusters_http2(colour: str) -> None:
     assert fields[b"grpc-timeout"] == b"5000m"
     assert fields[b"x-own"] == b"1"
     assert body == frame(SERVICE, "Check", CHECK.message)
+    assert 'cluster_name="side",result="grpc 0"} 2' in mesh.metrics()
     assert server.connections == 1
     assert active(mesh) == (0, 0)
 
