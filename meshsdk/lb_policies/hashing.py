@@ -18,9 +18,8 @@ from meshsdk.lb_policies.settings import Settings
 
 CONSISTENT_HASHING: Final = MessageTable(
     "envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig",
-    honoured("use_hostname_for_hashing")
+    honoured("use_hostname_for_hashing", "hash_balance_factor")
     | {
-        "hash_balance_factor": not_built("consistent hashing with bounded loads"),
         "hash_policy": not_built("hash policies of the cluster"),
     },
 )
@@ -140,6 +139,8 @@ class ConsistentHashing:
     """What the configs of hashing policies share."""
 
     use_hostname: bool = False
+    balance_factor: int | None = None
+    """Percent of its share that a host takes at most (bounded loads); None: without bound."""
     not_built: tuple[str, ...] = ()
 
 
@@ -154,7 +155,7 @@ def parse_consistent_hashing(config: Reader) -> ConsistentHashing:
     if factor is not None and factor < 100:
         raise reader.error_at("hash_balance_factor", f"expected at least 100, found {factor}")
     missing = () if nested is None else check(nested, CONSISTENT_HASHING)
-    return ConsistentHashing(reader.boolean("use_hostname_for_hashing"), missing)
+    return ConsistentHashing(reader.boolean("use_hostname_for_hashing"), factor, missing)
 
 
 def parse_locality_weighted(config: Reader) -> bool:

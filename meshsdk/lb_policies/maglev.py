@@ -8,6 +8,7 @@ from meshsdk.call.endpoint import Host
 from meshsdk.config.extension import Extensions, LbPolicyExtension
 from meshsdk.config.fields import MessageTable, check, honoured
 from meshsdk.config.reader import Reader
+from meshsdk.lb_policies.bounded import bounded
 from meshsdk.lb_policies.hashing import (
     DEFAULT_HASHING,
     ConsistentHashing,
@@ -39,7 +40,7 @@ class Maglev:
 
     def table(self, hosts: WeightedHosts) -> HashTable:
         """A table of `size` entries."""
-        return _Table(self, hosts)
+        return bounded(_Table(self, hosts), hosts, self.hashing.balance_factor)
 
 
 class _Table:

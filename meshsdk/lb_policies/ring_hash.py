@@ -8,8 +8,9 @@ from typing import Final
 
 from meshsdk.call.endpoint import Host
 from meshsdk.config.extension import Extensions, LbPolicyExtension
-from meshsdk.config.fields import MessageTable, check, honoured, not_built
+from meshsdk.config.fields import MessageTable, check, honoured
 from meshsdk.config.reader import Reader
+from meshsdk.lb_policies.bounded import bounded
 from meshsdk.lb_policies.hashing import (
     DEFAULT_HASHING,
     ConsistentHashing,
@@ -28,10 +29,10 @@ TABLE: Final = MessageTable(
         "minimum_ring_size",
         "maximum_ring_size",
         "use_hostname_for_hashing",
+        "hash_balance_factor",
         "consistent_hashing_lb_config",
         "locality_weighted_lb_config",
-    )
-    | {"hash_balance_factor": not_built("consistent hashing with bounded loads")},
+    ),
 )
 _MAX_SIZE: Final = 8 * 1024 * 1024
 _FUNCTIONS: Final[dict[str, Callable[[bytes], int]]] = {
@@ -54,7 +55,7 @@ class RingHash:
 
     def table(self, hosts: WeightedHosts) -> HashTable:
         """A ring of hashes."""
-        return _Ring(self, hosts)
+        return bounded(_Ring(self, hosts), hosts, self.hashing.balance_factor)
 
 
 class _Ring:
