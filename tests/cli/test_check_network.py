@@ -4,7 +4,7 @@ from meshsdk.cli.check.checker import Checker
 
 
 def test_a_connection_that_is_closed_before_any_request_has_no_flags_of_one() -> None:
-    rbac = {
+    rbac: dict[str, object] = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC",
         "stat_prefix": "tcp.",
         "rules": {},
