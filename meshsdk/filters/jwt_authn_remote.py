@@ -15,6 +15,7 @@ from meshsdk.call.message import Request, Reset
 from meshsdk.config.extension import Extensions
 from meshsdk.config.fields import MessageTable, check, honoured, ignored, refused
 from meshsdk.config.reader import Reader
+from meshsdk.filters.side_service import HTTP_URI
 from meshsdk.identity.jwks import Jwks, parse_jwks
 from meshsdk.matching.octets import octets
 
@@ -24,9 +25,6 @@ REMOTE_TABLE: Final = MessageTable(
         **honoured("http_uri", "cache_duration", "retry_policy", "async_fetch"),
     },
     security=True,
-)
-URI_TABLE: Final = MessageTable(
-    "envoy.config.core.v3.HttpUri", honoured("uri", "cluster", "timeout"), security=True
 )
 ASYNC_TABLE: Final = MessageTable(
     "envoy.extensions.filters.http.jwt_authn.v3.JwksAsyncFetch",
@@ -50,7 +48,7 @@ RETRY_TABLE: Final = MessageTable(
 BACKOFF_TABLE: Final = MessageTable(
     "envoy.config.core.v3.BackoffStrategy", honoured("base_interval", "max_interval"), security=True
 )
-TABLES: Final = (REMOTE_TABLE, URI_TABLE, ASYNC_TABLE, RETRY_TABLE, BACKOFF_TABLE)
+TABLES: Final = (REMOTE_TABLE, HTTP_URI, ASYNC_TABLE, RETRY_TABLE, BACKOFF_TABLE)
 
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]+)([^#]*)")
 _CACHE_DURATION: Final = 600.0  # RemoteJwks.cache_duration
@@ -261,7 +259,7 @@ def parse_remote(reader: Reader, provider: str, extensions: Extensions) -> Remot
     configuration has the same."""
     check(reader, REMOTE_TABLE)
     http_uri = reader.required_message("http_uri")
-    check(http_uri, URI_TABLE)
+    check(http_uri, HTTP_URI)
     text = http_uri.required_string("uri")
     match = _URI.fullmatch(octets(text))
     if match is None:

@@ -58,18 +58,13 @@ class Fetcher(Protocol):
         ...
 
 
-def unfetched(effect: SideCall) -> Reset:
-    """The reply to a side call that nobody makes: who asked fails closed."""
-    detail = f"no mesh makes side calls here (to cluster {effect.cluster})"
-    return Reset(ResetReason.CONNECT_FAILURE, detail, request_sent=False)
-
-
 class NoFetcher:
     """Where there is no mesh: every side call fails, and who asked fails closed."""
 
     def fetch(self, effect: SideCall) -> Reply:
         """Nothing is sent."""
-        return unfetched(effect)
+        detail = f"no mesh makes side calls here (to cluster {effect.cluster})"
+        return Reset(ResetReason.CONNECT_FAILURE, detail, request_sent=False)
 
     async def afetch(self, effect: SideCall) -> Reply:
         """Nothing is sent."""
