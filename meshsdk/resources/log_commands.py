@@ -12,6 +12,7 @@ from meshsdk.matching.octets import lower, octets
 from meshsdk.resources.format_commands import COMMANDS, NUMBERS, Build, Command, Values
 from meshsdk.resources.format_time import time_text
 from meshsdk.resources.grpc_status import STATUSES, told_status
+from meshsdk.resources.response_flags import LONG_NAMES
 from meshsdk.telemetry.seen_call import SeenCall
 
 _SERVICE_TIME: Final = "x-envoy-upstream-service-time"
@@ -126,6 +127,16 @@ def _emit_time(argument: str | None, path: str) -> Command:
     return lambda values: time_text(values.context.clock.time(), form)
 
 
+def _span_id(call: SeenCall) -> str | None:
+    """Of the request as it went on, by W3C."""
+    parent = (call.context.forwarded or call.request).headers.get("traceparent") or ""
+    return parent[36:52] if len(parent) >= _W3C_LENGTH else None
+
+
+def _long_flags(call: SeenCall) -> str:
+    return ",".join([LONG_NAMES.get(flag, flag) for flag in call.context.flags]) or "-"
+
+
 def response_code(values: Values) -> int:
     """As it went out: 200 of gRPC's local replies too. 0 where the caller went away before, or a
     filter made the response itself (Envoy notes no code then)."""
@@ -186,6 +197,9 @@ LOG_COMMANDS: Final[Mapping[str, Build]] = {
     "CONNECTION_TERMINATION_DETAILS": _of_call(lambda call: None),
     "UPSTREAM_LOCAL_ADDRESS": _of_call(lambda call: call.local_address),
     "TRACE_ID": _of_call(_trace_id),
+    "SPAN_ID": _of_call(_span_id),
+    "STREAM_ID": lambda argument, path: COMMANDS["REQ"]("x-request-id", path),
+    "RESPONSE_FLAGS_LONG": _of_call(_long_flags),
     "EMIT_TIME": _emit_time,
     "ACCESS_LOG_TYPE": _of_call(lambda call: "DownstreamEnd"),
 }

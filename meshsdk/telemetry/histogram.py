@@ -98,9 +98,13 @@ class RequestMetrics:
             sums[2] += bytes_sent
 
     def series(self) -> Iterator[RequestSeries]:
-        """Copies as of now."""
+        """Copies as of now; no call waits for more than one of them."""
         with self._lock:
-            return iter([_copy(series) for series in self._series.values()])
+            known = list(self._series.values())
+        for series in known:
+            with self._lock:
+                copy = _copy(series)
+            yield copy
 
 
 def _copy(series: RequestSeries) -> RequestSeries:

@@ -1,6 +1,7 @@
 """One call as telemetry sees it, and who takes note of it."""
 
 import logging
+import sys
 from typing import Final, Protocol
 
 from meshsdk.call.context import CallContext
@@ -95,6 +96,13 @@ class SeenCall:
         return ""
 
 
+_told: Final[set[str]] = set()
+"""Kinds of defects that were logged; one that every call meets is news once."""
+
+
 def failed() -> None:
     """Telemetry met a defect: the call goes on. Called where the exception is handled."""
-    _LOG.exception("telemetry of a call failed; the call is not concerned")
+    kind = type(sys.exception()).__name__
+    level = logging.DEBUG if kind in _told else logging.ERROR
+    _told.add(kind)
+    _LOG.log(level, "telemetry of a call failed; the call is not concerned", exc_info=True)

@@ -356,16 +356,23 @@ def test_the_hook_sees_the_whole_call() -> None:
     assert [(c.seconds, c.end, c.context.cluster) for c in calls] == [(0.5, BodyEnd(2, 3), "c")]
 
 
-def test_telemetry_that_fails_fails_no_call(caplog: pytest.LogCaptureFixture) -> None:
+class UnheardOfError(Exception):
+    """Of no other test."""
+
+
+def test_telemetry_that_fails_fails_no_call_and_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def broken(call: SeenCall) -> None:
-        raise RuntimeError("no")
+        raise UnheardOfError
 
     seen = Seen(config("{cluster: c}"), Options(on_call=broken, metrics="always"))
 
     seen.call(Response(200))
+    seen.call(Response(200))
 
-    assert seen.total()[0].endswith(" 1")
-    assert "telemetry of a call failed" in caplog.text
+    assert seen.total()[0].endswith(" 2")
+    assert caplog.text.count("telemetry of a call failed") == 1
     assert seen.mesh.active("c") == 0
 
 

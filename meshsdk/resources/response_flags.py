@@ -1,0 +1,36 @@
+"""Envoy's response flags and their long names. Source: Envoy, StreamInfo::ResponseFlagUtils."""
+
+from typing import Final
+
+LONG_NAMES: Final = {
+    "LH": "FailedLocalHealthCheck",
+    "UH": "NoHealthyUpstream",
+    "UT": "UpstreamRequestTimeout",
+    "LR": "LocalReset",
+    "UR": "UpstreamRemoteReset",
+    "UF": "UpstreamConnectionFailure",
+    "UC": "UpstreamConnectionTermination",
+    "UO": "UpstreamOverflow",
+    "NR": "NoRouteFound",
+    "DI": "DelayInjected",
+    "FI": "FaultInjected",
+    "RL": "RateLimited",
+    "UAEX": "UnauthorizedExternalService",
+    "RLSE": "RateLimitServiceError",
+    "DC": "DownstreamConnectionTermination",
+    "URX": "UpstreamRetryLimitExceeded",
+    "SI": "StreamIdleTimeout",
+    "IH": "InvalidEnvoyRequestHeaders",
+    "DPE": "DownstreamProtocolError",
+    "UMSDR": "UpstreamMaxStreamDurationReached",
+    "RFCF": "ResponseFromCacheFilter",
+    "NFCF": "NoFilterConfigFound",
+    "DT": "DurationTimeout",
+    "UPE": "UpstreamProtocolError",
+    "NC": "NoClusterFound",
+    "OM": "OverloadManagerTerminated",
+    "DF": "DnsResolutionFailed",
+    "DO": "DropOverload",
+    "DR": "DownstreamRemoteReset",
+    "UDO": "UnconditionalDropOverload",
+}
