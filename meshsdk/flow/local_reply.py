@@ -84,7 +84,9 @@ def _mapped(
     headers = headers.without("content-length")
     if not body:
         headers = headers.without("content-type")
-    elif not headers.get("content-type") or (is_changed and not has_own_type):
+    elif "content-type" not in headers or (
+        is_changed and not (has_own_type and headers.get("content-type"))
+    ):
         headers = headers.set("content-type", content_type)
     return reply.framed(replace(local, status=status, body=body, headers=headers.pairs), asked)
 
