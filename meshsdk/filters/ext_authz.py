@@ -128,6 +128,7 @@ def parse(reader: Reader, extensions: Extensions) -> HttpFilter:
         reader.boolean("enable_dynamic_metadata_ingestion", True),
         reader.integer("max_denied_response_body_bytes", at_least=0),
         reader.boolean("shadow_mode"),
+        extensions.compat == "envoy",
     )
 
 

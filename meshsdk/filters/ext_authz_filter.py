@@ -80,12 +80,14 @@ class ExtAuthz:
     largest_denial: int = 0
     """Octets of a denial's body; 0: all of them."""
     is_shadow: bool = False
+    skips_unrouted: bool = False
+    """As Envoy: nobody is asked about a request without route, though a later filter may find one."""
     extensions: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def on_request(self, request: Request, context: CallContext) -> Step:
         """Ask, where this call is to be asked about."""
-        if context.route is None and context.route_metadata is None:
-            return Continue(request)  # no route: it is answered 404, and nobody is asked
+        if self.skips_unrouted and context.route is None and context.route_metadata is None:
+            return Continue(request)
         matcher = self.enabled_metadata
         if (matcher is not None and not matcher.matches(context.dynamic_metadata)) or (
             not self.enabled.samples(context.random)

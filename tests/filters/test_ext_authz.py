@@ -20,7 +20,7 @@ from meshsdk.errors import ConfigError
 from meshsdk.filters.ext_authz import EXTENSION
 from meshsdk.matching.octets import octets
 from meshsdk.resources.route_facts import NO_FACTS
-from tests.filters.filter_case import Clock, Config, build, overridden
+from tests.filters.filter_case import Clock, Config, build, extensions, overridden
 
 GRPC: Config = {
     "transport_api_version": "V3",
@@ -310,11 +310,15 @@ def test_a_disabled_filter_passes_or_denies_as_deny_at_disable_says() -> None:
     assert outcome(denies) == (403, b"", ("UAEX",), "ext_authz_error")
 
 
-def test_nobody_is_asked_about_a_call_without_route() -> None:
-    asked = Asked(grpc(), {"status": {"code": 7}}, has_route=False)
+def test_a_call_without_route_is_asked_about_unless_envoy_is_to_be_followed() -> None:
+    """A later filter may match the route again: what nobody was asked about would pass then."""
+    denies: Reply = {"status": {"code": 7}}
+    as_envoy = Asked(grpc(), denies, has_route=False)
+    strict = Asked(build(EXTENSION, GRPC, extensions("strict")), denies, has_route=False)
 
-    assert isinstance(asked.verdict(), Continue)
-    assert asked.effects == []
+    assert isinstance(as_envoy.verdict(), Continue)
+    assert as_envoy.effects == []
+    assert strict.denied().status == 403
 
 
 def test_levels_add_extensions_and_the_most_specific_switches_the_check() -> None:
