@@ -13,6 +13,9 @@ _TRANSPORT = frozenset(
     {ResetReason.CONNECT_FAILURE, ResetReason.CONNECT_TIMEOUT, ResetReason.TLS_FAILURE}
 )
 
+_FAILED = Response(500)
+"""What servers answer for an application that raised."""
+
 
 def seen_by(
     telemetry: Telemetry, http: HttpPlan, flow: Flow[None], request: Request, context: CallContext
@@ -24,11 +27,19 @@ def seen_by(
     if recorder is None:
         if http.is_unobserved:
             return flow
-        recorder = telemetry.recorder(http.hcm, is_inbound=context.is_inbound)
+        recorder = _recorder(telemetry, http, context)
         http.recorder, http.is_unobserved = recorder, recorder is None
         if recorder is None:
             return flow
     return _observed(flow, SeenCall(request, context), recorder)
+
+
+def _recorder(telemetry: Telemetry, http: HttpPlan, context: CallContext) -> CallRecorder | None:
+    try:
+        return telemetry.recorder(http.hcm, is_inbound=context.is_inbound)
+    except Exception:
+        failed()
+        return None
 
 
 def _observed(flow: Flow[None], call: SeenCall, recorder: CallRecorder) -> Flow[None]:
@@ -53,12 +64,14 @@ def _observed(flow: Flow[None], call: SeenCall, recorder: CallRecorder) -> Flow[
             except BaseException as error:
                 if is_asking:
                     _answered(call, None)
+                    if kind is CallApp and isinstance(error, Exception):
+                        call.error, call.outcome = error, _FAILED
                 effect = flow.throw(error)
                 continue
             if is_asking:
                 call.answered_at = clock.monotonic()
                 if recorder.wants_local_address and isinstance(reply, Response):
-                    call.local_address = getattr(reply.body, "local_address", "")
+                    _note_address(call, reply)
                 if call.spans is not None or type(reply) is Reset:
                     _answered(call, reply)
             elif kind is Deliver and isinstance(reply, BodyEnd):
@@ -79,6 +92,13 @@ def _asks(call: SeenCall, effect: Effect) -> Effect:
         return effect
 
 
+def _note_address(call: SeenCall, response: Response) -> None:
+    try:
+        call.local_address = getattr(response.body, "local_address", "")
+    except OSError:
+        call.local_address = ""  # the connection is closed already
+
+
 def _answered(call: SeenCall, reply: Reply) -> None:
     if isinstance(reply, Reset):
         call.failure = reply.detail if reply.reason in _TRANSPORT else ""
@@ -92,7 +112,7 @@ def _answered(call: SeenCall, reply: Reply) -> None:
 def _finish(call: SeenCall, recorder: CallRecorder) -> None:
     context = call.context
     call.seconds = context.clock.monotonic() - context.start
-    if call.end is None:
+    if call.end is None and call.error is None:
         context.flag("DC")  # Envoy, DownstreamConnectionTermination
         if call.outcome is None and not context.details:
             context.details = "downstream_remote_disconnect"

@@ -60,6 +60,7 @@ class SeenCall:
         "asked_at",
         "context",
         "end",
+        "error",
         "failure",
         "local_address",
         "outcome",
@@ -76,6 +77,8 @@ class SeenCall:
         """What was delivered; None: the caller went away first."""
         self.end: BodyEnd | None = None
         """None: nobody read the body to its end."""
+        self.error: Exception | None = None
+        """What the application raised in place of an answer; servers make 500 of it."""
         self.asked_at = 0.0
         """Monotonic seconds: the last attempt began, or the application's turn."""
         self.answered_at = 0.0

@@ -376,6 +376,20 @@ def test_telemetry_that_fails_fails_no_call_and_is_logged_once(
     assert seen.mesh.active("c") == 0
 
 
+def test_a_recorder_that_cannot_be_made_fails_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def recorder(self, hcm: object, *, is_inbound: bool) -> None:
+            raise MemoryError
+
+    seen = Seen(config("{cluster: c}"))
+    seen.mesh.live.telemetry = Broken()
+
+    seen.call(Response(200))
+    seen.call(Response(200))
+
+    assert caplog.text.count("telemetry of a call failed") == 1
+
+
 def test_what_a_call_raises_goes_through() -> None:
     calls: list[SeenCall] = []
     seen = Seen(config("{cluster: c}"), Options(on_call=calls.append))
@@ -506,6 +520,21 @@ def test_a_server_counts_by_who_calls_and_hides_it_from_the_application() -> Non
         'response_code="200"',
     ):
         assert label in seen.total()[0]
+
+
+def test_an_application_that_raises_is_counted_as_its_server_answers() -> None:
+    match = "{destination_port: 8080, transport_protocol: tls}"
+    calls: list[SeenCall] = []
+    options = Options(metrics="always", on_call=calls.append)
+    seen = Seen(listener(chain(match, allowed=ALICE, tls=True)), options)
+    flow = inbound(seen.mesh.source, REQUEST, connection(ALICE))
+    next(flow)
+
+    with pytest.raises(ZeroDivisionError):
+        flow.throw(ZeroDivisionError())
+
+    assert 'response_code="500",response_flags="-"' in seen.total()[0]
+    assert isinstance(calls[0].error, ZeroDivisionError)
 
 
 def test_a_request_that_policy_refuses_is_counted_too() -> None:
