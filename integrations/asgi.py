@@ -13,12 +13,14 @@ have no principal.
 import asyncio
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final, Literal
 
+from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import CallApp, Deliver, Flow
 from meshsdk.call.headers import Headers
-from meshsdk.call.message import Response
+from meshsdk.call.message import Request, Response
 from meshsdk.call.serving import enter_serving, leave_serving
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.asgi_exchange import InboundMesh, can_deny, delivered, refuse, settle
@@ -37,6 +39,7 @@ from meshsdk.downstream.asgi_scope import (
 from meshsdk.downstream.asgi_websocket import WebsocketExchange
 from meshsdk.downstream.capture import Capture, Captured, captured, install, uncaptured
 from meshsdk.downstream.current import Current, reset_current, set_current
+from meshsdk.downstream.route_template import RouteOf
 from meshsdk.errors import MeshError, PeerError, UsageError
 from meshsdk.mesh import process_mesh
 
@@ -75,17 +78,21 @@ class MeshMiddleware:
         *,
         ports: Collection[int] | None = None,
         ready_timeout: float | None = 15.0,
+        route_of: RouteOf | None = None,
     ) -> None:
         """`mesh` None: the process-wide `Mesh.connect()`, made at its first use in each process.
 
         `ports`: which of this event loop's later servers are the mesh's; None: all of them.
         `ready_timeout`: seconds that a server waits for its first configuration and SVID before
         it listens, as it could only close connections until then; None: without bound.
+        `route_of`: which route of the application a request will take, for policies that ask for
+        its template; `meshsdk.downstream.route_template.starlette_route` is one.
         """
         self.app = app
         self._mesh = mesh
         self._ports = ports
         self._ready_timeout = ready_timeout
+        self._route_of = route_of
         self._warned: set[str] = set()
 
     @property
@@ -120,7 +127,8 @@ class MeshMiddleware:
             if age == "expired":
                 return await refuse(scope, send, _EXPIRED)
             request = request_of(scope, found)
-            flow = mesh.inbound(request, found.connection)
+            connection = self._routed(mesh, scope, request, found)
+            flow = mesh.inbound(request, connection)
         except PeerError as error:
             _LOG.debug("refused a request: %s", error)
             return await refuse(scope, send, _BAD_REQUEST)
@@ -137,7 +145,13 @@ class MeshMiddleware:
                 context = None
             else:
                 answer, new = None, app_scope(scope, request, effect.request, found, mesh)
+                if self._route_of is not None and effect.request.path != request.path:
+                    self._check_route(new, connection.route_template)
                 serving, context = effect.serving, effect.context
+        except PeerError as error:
+            _LOG.debug("refused a request: %s", error)
+            exchange.abandon(error)
+            return await refuse(scope, send, _BAD_REQUEST)
         except Exception as error:
             _LOG.exception(_CHECK_FAILED)
             exchange.abandon(error)
@@ -155,6 +169,21 @@ class MeshMiddleware:
         finally:
             leave_serving(entered)
             reset_current(token)
+
+    def _routed(
+        self, mesh: InboundMesh, scope: Scope, request: Request, found: Captured
+    ) -> Connection:
+        """The connection, with the route that the application would take."""
+        if self._route_of is None or scope["type"] != "http":
+            return found.connection
+        template = self._route_of(app_scope(scope, request, request, found, mesh))
+        return replace(found.connection, route_template=template)
+
+    def _check_route(self, scope: Scope, judged: str) -> None:
+        """A path that was normalised may lead elsewhere than policy was told."""
+        assert self._route_of is not None
+        if judged and self._route_of(scope) != judged:
+            raise PeerError("the normalised path takes another route than the one that was judged")
 
     def _uncaptured(self, mesh: InboundMesh, scope: Scope, receive: AsgiReceive) -> Captured:
         found = uncaptured(receive, mesh.server_connections, scope)

@@ -50,6 +50,9 @@ class Connection:
     """URI SANs of the certificate that we showed: `By=` of x-forwarded-client-cert."""
     joins_fields: bool = False
     """Whether its server joins repeated fields by commas before anybody sees them (WSGI)."""
+    route_template: str = ""
+    """Of the one request that is judged: the route that its application will take, where its adapter
+    could tell (`/users/{id}`)."""
     state: dict[object, object] = field(default_factory=lambda: {}, compare=False, repr=False)
     """What filters keep as long as the connection lives, each under a key of its own."""
 

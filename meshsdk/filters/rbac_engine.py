@@ -179,7 +179,7 @@ def parse_rules(reader: Reader, names: Names, *, strict: bool) -> RuleEngine:
     threat model says."""
     check(reader, RBAC_TABLE)
     action = reader.enum("action", ACTIONS, "ALLOW")
-    scope = Scope(widens=strict and action == "DENY", strict=strict)
+    scope = Scope(widens=strict and action == "DENY", strict=strict, denies=action == "DENY")
     policies = [parse_policy(name, item, scope) for name, item in reader.entries("policies")]
     return compile_rules(action, policies, names, _audited(reader))
 

@@ -13,6 +13,8 @@ from meshsdk.matching.strings import Exact, StringMatcher
 from meshsdk.matching.uri_template import UriTemplate
 
 _JWT: Final = "envoy.filters.http.jwt_authn"
+ROUTE: Final = "envoy.filters.meshsdk.route"
+"""Where policies find the framework's route; Istio: `experimental.envoy.filters.meshsdk.route`."""
 _NOTHING: Final[Metadata] = {}
 
 
@@ -250,6 +252,25 @@ def metadata(matcher: MetadataMatcher) -> Leaf:
 def _found(matcher: MetadataMatcher, metadata: Metadata) -> Sequence[object]:
     value = matcher.value_in(metadata)
     return () if value is MISSING else (value,)
+
+
+def route_template(matcher: MetadataMatcher, *, unresolved: bool) -> Leaf:
+    """The framework's route, as metadata `envoy.filters.meshsdk.route[template]`. Where nobody could
+    tell it, what `unresolved` says: a DENY matches, an ALLOW does not."""
+
+    def test(_: Request, facts: Facts) -> bool:
+        template = facts.connection.route_template
+        return matcher.matches({ROUTE: {"template": template}}) if template else unresolved
+
+    return Leaf(
+        matcher.describe(),
+        test,
+        seen=Seen(
+            "route template",
+            f"not {matcher.value.describe()}" if matcher.invert else matcher.value.describe(),
+            lambda _, facts: (facts.connection.route_template,),
+        ),
+    )
 
 
 def route_metadata(matcher: MetadataMatcher) -> Leaf:

@@ -137,6 +137,7 @@ class Scope:
     widens: bool = False
     negated: bool = False
     strict: bool = False
+    denies: bool = False
 
     def inverted(self) -> "Scope":
         """Inside of a negation."""
@@ -245,7 +246,10 @@ def _shared(reader: Reader, kind: str, scope: Scope) -> Node:
         case "url_path":
             return leaves.url_path(parse_path_matcher(reader.required_message(kind)).path)
         case "metadata":
-            return leaves.metadata(parse_metadata_matcher(reader.required_message(kind)))
+            found = parse_metadata_matcher(reader.required_message(kind))
+            if found.namespace == leaves.ROUTE:
+                return leaves.route_template(found, unresolved=scope.denies is not scope.negated)
+            return leaves.metadata(found)
         case _:
             return _sourced_metadata(reader.required_message(kind))
 

@@ -78,7 +78,7 @@ ROWS: Final[Mapping[str, str]] = {
     "B5": "control_plane/istio/test_authorization_policy.py::test_what_istiod_refuses_is_refused",
     "B6": "control_plane/istio/test_authorization_policy.py::test_what_istiod_refuses_is_refused",
     "B7": _GOLDEN,
-    "B8": "",
+    "B8": "filters/test_ext_authz.py::test_a_service_that_cannot_say_denies_unless_told_to_fail_open",
     "B9": _GOLDEN,
     "B13": _RBAC + "test_strict_takes_only_what_a_certificate_vouches_for",
     "B15": "matching/test_regex.py::test_octets_beyond_ascii_are_matched_as_octets",
@@ -100,7 +100,7 @@ ROWS: Final[Mapping[str, str]] = {
     "F7": "identity/test_tls_contexts.py::test_our_expired_certificate_stops_new_connections_though_nobody_tells_us",
     "F8": "identity/test_svid_cases.py::test_a_refusal_names_what_was_expected_and_found",
     "F9": _REMOTE + "test_without_keys_tokens_fail_and_requests_without_one_are_judged_alone",
-    "F10": "",
+    "F10": "filters/test_ratelimit.py::test_a_service_that_fails_lets_pass_unless_told_to_deny",
     "F11": _ASGI + "test_an_exception_in_the_check_is_a_bare_500_logged_once",
     "F12": "runtime/test_mesh.py::test_a_hook_that_raises_stops_nobody",
     "F13": "telemetry/test_prometheus.py::test_nobody_fills_the_memory_with_labels",
@@ -109,9 +109,7 @@ ROWS: Final[Mapping[str, str]] = {
 """Row of the threat model to its test. Empty: see ELSEWHERE."""
 ELSEWHERE: Final[Mapping[str, str]] = {
     "H29": "floods of HTTP/2 are the server's to bound: none of ours speaks it",
-    "B8": "ext_authz: its own tests, tests/filters/test_ext_authz.py",
     "B17": "istiod's proxyless generator: a server's listeners come by a sidecar node's name alone",
-    "F10": "ext_authz and the rate limit service: tests/filters/test_ext_authz.py, test_ratelimit.py",
     "F14": "shedding load by file descriptors or memory is not built",
 }
 SIZES: Final = {"P": 28, "H": 30, "A": 13, "J": 28, "B": 19, "R": 5, "F": 14}
