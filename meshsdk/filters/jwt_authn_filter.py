@@ -87,6 +87,7 @@ _MATCHED: Final = (
 """What of a RouteMatch Envoy looks at here. A condition that it skips must not exempt a request."""
 _REALM_PATH: Final = 256  # Envoy, MaximumUriLength
 _DETAILS: Final = "jwt_authn_access_denied"
+_AT_ONCE: Final = (Authenticator, AnyOf)
 _UNAUTHENTICATED: Final = 16
 _PERMISSION_DENIED: Final = 7
 
@@ -132,7 +133,7 @@ class JwtAuthn:
         if requirement is None:
             return Continue(request)
         walk = Walk(request, context)
-        if isinstance(requirement, Authenticator | AnyOf) and requirement.at_once(walk):
+        if isinstance(requirement, _AT_ONCE) and requirement.at_once(walk):
             return _passed(walk)
         flow = self._decide(requirement, walk)
         try:

@@ -81,7 +81,7 @@ class AnyOf:
     def at_once(self, walk: Walk) -> bool:
         """As the first of them."""
         first = self.requirements[0]
-        return isinstance(first, Authenticator | AnyOf) and first.at_once(walk)
+        return isinstance(first, (Authenticator, AnyOf)) and first.at_once(walk)
 
     def run(self, walk: Walk) -> Flow[Refused]:
         worst = MISSED
