@@ -35,7 +35,7 @@ def prepare(call: Call) -> float | None:
         call.deadline = context.deadline = call.started + call.timeouts.total
     if duration.limit is not None:
         call.duration_ends = context.start + duration.limit
-    request = chosen.finalize(request, context)
+    request = call.original = chosen.finalize(request, context)
     if told:
         headers = request.headers.without(*_CONSUMED)
         if duration.grpc_timeout is not None:

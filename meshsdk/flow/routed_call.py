@@ -91,7 +91,7 @@ class Call:
         """Monotonic seconds of max_stream_duration; None: unbounded."""
         self.hash_key: int | None = None
         self.original = request
-        """As the filters left it: what it asks of retries and timeouts."""
+        """As its route has rewritten it: what it asks of retries."""
         self.number = 0
         """Attempts so far."""
         self.tried: list[Host] = []
