@@ -3,8 +3,8 @@
 import pytest
 
 from meshsdk.downstream.app_path import decoded, decoded_octets, hides_separators
-from tests.integrations.asgi_server import serve
 from tests.integrations.asgi_server import scope_of as scope
+from tests.integrations.asgi_server import serve
 
 
 @pytest.mark.parametrize(
