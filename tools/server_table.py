@@ -14,7 +14,8 @@ that answers 200: `tests/integrations/test_raw_requests.py` sends them over sock
 methods and fields, and holds each that reaches the application against what policy saw. `-` is a connection that was
 closed without an answer, `...` a server that waits for more. *Envoy* is what its codec does.
 
-h11 takes two equal `Content-Length` fields for one before anybody can see them; prefer httptools. gunicorn drops field names
+h11, which hypercorn uses too, takes two equal `Content-Length` fields for one before anybody can see them; prefer
+uvicorn with httptools. gunicorn drops field names
 with `_`, and takes `SCRIPT_NAME` from peers that `--forwarded-allow-ips` trusts: it answers 500 where the path does not
 begin with it, and the mesh 400 where it does.
 

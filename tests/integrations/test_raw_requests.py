@@ -40,11 +40,13 @@ _GUNICORN: Final = ["gunicorn", "-b", "fd://{fd}", "--timeout", "60", "--forward
 COMMANDS: Final = {
     "uvicorn-h11": ["uvicorn", f"{_APP}:asgi", "--fd", "{fd}", "--http", "h11"],
     "uvicorn-httptools": ["uvicorn", f"{_APP}:asgi", "--fd", "{fd}", "--http", "httptools"],
+    "hypercorn": ["hypercorn", f"{_APP}:asgi", "-b", "fd://{fd}"],
     "gunicorn-asgi": [*_GUNICORN, "-k", "asgi", f"{_APP}:asgi"],
     "gunicorn-sync": [*_GUNICORN, "-k", "sync", "-w", "2", f"{_APP}:wsgi"],
     "gunicorn-gthread": [*_GUNICORN, "-k", "gthread", "--threads", "4", f"{_APP}:wsgi"],
 }
 OWN_ERRORS: Final = {
+    (501, "view/framing te dup"),
     (501, "view/framing te x"),
     (501, "view/framing te gzip chunked"),
     (501, "view/framing te identity"),
@@ -54,8 +56,9 @@ OWN_ERRORS: Final = {
     (501, "framing/te_identity"),
     (500, "view/field script_name us"),
 }
-"""What gunicorn answers before the application is asked; the last where it trusts the peer."""
-LOOSER: Final = {"uvicorn-h11": {"framing/dup_cl_same", "framing/cl_list"}}
+"""What gunicorn and hypercorn answer before the application is asked; the last where it trusts the peer."""
+_OF_H11: Final = {"framing/dup_cl_same", "framing/cl_list"}
+LOOSER: Final = {"uvicorn-h11": _OF_H11, "hypercorn": _OF_H11}
 """What Envoy's codec refuses and a server's does not, so that nobody after it can see it."""
 _PATIENCE: Final = 0.3
 """Seconds without an answer: the server waits for more of the request."""
