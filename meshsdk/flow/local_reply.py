@@ -52,7 +52,8 @@ def _mapped(
     """The answer as the connection manager's local_reply_config wants it."""
     headers = Headers(local.headers)
     if mutate is not None:
-        plain = reply.framed(local, _NOT_GRPC)
+        # There may be a body in the end: nothing that describes one is dropped before.
+        plain = reply.framed(replace(local, body=local.body or b"-"), _NOT_GRPC)
         headers = mutate(plain, context).headers.without("content-length")
         if headers.get("content-type") == _TEXT:
             headers = headers.without("content-type")  # it comes again, if nothing else does
@@ -66,8 +67,9 @@ def _mapped(
         if mapper.filter(values):
             is_changed = mapper.body is not None
             body = body if mapper.body is None else mapper.body
-            has_own_type = any(added.name == "content-type" for added in mapper.headers.add)
+            before = headers.get("content-type")
             headers = _with_added(mapper.headers, headers, values)
+            has_own_type = headers.get("content-type") != before
             status = mapper.status or status
             body_format = mapper.body_format or body_format
             break
