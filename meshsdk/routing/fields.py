@@ -159,7 +159,9 @@ def _short_way(
     more: list[tuple[str, str]] = []
     if PROTO not in names:
         more.append((PROTO, "https" if connection.transport_protocol == "tls" else "http"))
-    if options.generate_request_id and _REQUEST_ID not in names:
+    if options.generate_request_id and not headers.get(_REQUEST_ID):
+        if _REQUEST_ID in names:
+            return None  # empty: it is replaced
         more.append((_REQUEST_ID, request_id(context.random)))
     if peer.certificate is not None:
         certificate = forwarded_client_cert(headers, options, connection)
@@ -192,7 +194,8 @@ def _fields(
         put["via"] = ", ".join((*filter(None, headers.values("via")), options.via))
     if options.generate_request_id:
         edge = options.use_remote_address and not context.is_internal
-        if _REQUEST_ID not in headers or (edge and not options.preserve_external_request_id):
+        # An empty one is none (observed).
+        if not headers.get(_REQUEST_ID) or (edge and not options.preserve_external_request_id):
             put[_REQUEST_ID] = request_id(context.random)
     certificate = forwarded_client_cert(headers, options, context.connection)
     if certificate is not None:

@@ -29,7 +29,7 @@ TITLES = [
     "A compromised frontend cannot charge",
     "And payment-service's log says who was denied",
     'request.headers[x-request-id] notValues [""]: with a value it is allowed',
-    'request.headers[x-request-id] notValues [""]: empty it is denied',
+    'request.headers[x-request-id] notValues [""]: without one the mesh gives one first',
     "Only tokens with role=partner pass (jwt.yaml)",
     "A ServiceEntry opens api.stripe.com (egress.yaml)",
     "REGISTRY_ONLY blocks any other host",

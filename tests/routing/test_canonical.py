@@ -268,6 +268,20 @@ def test_a_request_without_an_id_gets_a_random_uuid() -> None:
     assert len(found.field("x-request-id")[0]) == 36
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"), [(["7"], "7"), ([""], ""), (["", "7"], "7"), (["7", ""], "7"), (["", ""], "")]
+)
+def test_an_empty_request_id_is_none(sent: list[str], kept: str) -> None:
+    """Observed: Envoy replaces it, and what is empty adds no comma to a field of one line."""
+    request = Request("GET", "a", "/", Headers([("x-request-id", value) for value in sent]))
+
+    found = canonicalize(request, HcmOptions(), context())
+
+    assert isinstance(found, Request)
+    [found_id] = found.headers.values("x-request-id")
+    assert found_id == kept if kept else len(found_id) == 36
+
+
 def test_request_ids_are_version_4() -> None:
     made = request_id(context().random)
 
