@@ -26,7 +26,7 @@ def prepare(call: Call) -> float | None:
     assert call.cluster is not None
     call.breakers = call.cluster.breakers.of(chosen.priority)
     headers = request.headers
-    told = headers.has_any(_ANY_CONSUMED) or reply.is_grpc(request)
+    told = headers.has_any(_ANY_CONSUMED) or reply.is_grpc(context.original or request)
     call.timeouts, duration = _bounds(call, request) if told else _usual_bounds(call, request)
     if chosen.hash_policies:
         call.hash_key = chosen.hash(request, context)
@@ -93,7 +93,10 @@ def _bounds(call: Call, request: Request) -> _Bounds:
             hedging=deadline.hedges(chosen.hedge_policy, request),
             respect_expected=call.settings.respect_expected_rq_timeout,
         ),
-        deadline.stream_duration(chosen.max_stream_duration, request, call.stream_duration),
+        # The connection manager's part: before any filter.
+        deadline.stream_duration(
+            chosen.max_stream_duration, call.context.original or request, call.stream_duration
+        ),
     )
 
 

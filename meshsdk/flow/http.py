@@ -47,7 +47,7 @@ def walk(
     internal = table.config.internal_only_headers if isinstance(table, RouteTable) else ()
     canonical = canonicalize(request, http.hcm.options, context, internal)
     if isinstance(canonical, LocalReply):
-        return Answered(_refused_early(canonical, http, table, request, context))
+        return Answered(_refused_early(canonical, plan, http, request, context))
     request = context.forwarded = canonical
     if http.hcm.not_built:
         return Answered(reply.to_response(reply.not_built(http.hcm.not_built[0]), request, context))
@@ -107,7 +107,7 @@ class _Place:
 
 
 def _refused_early(
-    local: LocalReply, http: HttpPlan, table: object, request: Request, context: CallContext
+    local: LocalReply, plan: Plan, http: HttpPlan, request: Request, context: CallContext
 ) -> Response:
     """A refusal before routing. Envoy looks for a route all the same, to mutate the answer, where
     the caller has said the scheme of its own request (RouteConfigImpl::route)."""
@@ -122,12 +122,15 @@ def _refused_early(
         context.forwarded = request if location is None else replace(request, path=location)
     seen = context.forwarded
     chosen: Chosen | None = None
+    table = plan.routes(http)
     if "x-forwarded-proto" in request.headers and isinstance(table, RouteTable):
         chosen = table.choose(seen, context)
-        context.cluster, context.forwarded = "", seen
+        context.forwarded = seen
+        context.cluster_is_missing = plan.cluster(context.cluster) is None
     response = answer(local, request, context, http.hcm.local_replies, _mutate_of(chosen))
     filters = http.filters if chosen is None else http.filters_for(chosen.overrides)
     response = unwind(response, list(chain.unasked(filters)), context)
+    context.cluster = ""
     for flag in flags:
         context.flag(flag)
     return response
