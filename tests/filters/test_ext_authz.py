@@ -221,6 +221,15 @@ def test_lists_say_which_fields_are_shown() -> None:
     }
 
 
+def test_fields_of_one_connection_are_not_shown() -> None:
+    sent = [("connection", "upgrade"), ("upgrade", "websocket"), ("keep-alive", "5"), ("x-a", "1")]
+
+    found = shown_http(Asked(grpc(disallowed_headers=names(":scheme"))).check(sent))
+
+    shown = cast("Config", found["headers"])
+    assert [name for name in shown if not name.startswith(":")] == ["x-a"]
+
+
 def test_a_body_is_shown_up_to_its_limit_with_a_word_on_whether_it_is_whole() -> None:
     limit = {"max_request_bytes": 5, "allow_partial_message": True}
     whole = Asked(grpc(with_request_body=limit), body=b"abc\xff")
@@ -265,15 +274,18 @@ def test_metadata_certificate_and_session_are_shown_where_the_config_says_so() -
         "include_peer_certificate": True,
         "include_tls_session": True,
     }
-    asked = Asked(grpc({**GRPC, **more}), connection=connection, metadata={"jwt": {"sub": "me"}})
+    metadata: dict[str, dict[str, object]] = {"jwt": {"sub": "me"}, "private": {"k": "v"}}
+    asked = Asked(grpc({**GRPC, **more}), connection=connection, metadata=metadata)
 
     found = asked.check([("x-envoy-downstream-service-cluster", "web")])
+    plaintext = Asked(grpc({**GRPC, **more})).check()
 
     assert found["metadata_context"] == {"filter_metadata": {"jwt": {"sub": "me"}}}
     assert found["tls_session"] == {"sni": "shop.test"}
     source = cast("Config", found["source"])
     assert str(source["certificate"]).startswith("-----BEGIN%20CERTIFICATE")
     assert source["service"] == "web"
+    assert "tls_session" not in plaintext
 
 
 # -- who is asked at all ------------------------------------------------------------------------------
@@ -485,11 +497,22 @@ def test_no_service_changes_how_a_body_is_framed() -> None:
     framing = [
         option("content-length", "0"),
         option("transfer-encoding", "chunked", append=True),
+        option("content-length", "9", append=True),
         option("connection", "x-a"),
     ]
+    actions = (
+        "APPEND_IF_EXISTS_OR_ADD",
+        "OVERWRITE_IF_EXISTS_OR_ADD",
+        "ADD_IF_ABSENT",
+        "OVERWRITE_IF_EXISTS",
+    )
     ok = {
         "headers": framing,
-        "response_headers_to_add": framing,
+        "response_headers_to_add": [
+            option(name, "1", append_action=action)
+            for action in actions
+            for name in ("content-length", "transfer-encoding")
+        ],
         "headers_to_remove": ["content-length"],
     }
     asked = Asked(grpc(), {"ok_response": ok})
@@ -538,11 +561,12 @@ def test_a_service_that_cannot_say_denies_unless_told_to_fail_open(reply: Reply)
     other = Asked(grpc(status_on_error={"code": "ServiceUnavailable"}), reply).denied()
     opened = Asked(grpc(failure_mode_allow=True), reply).passed()
     marked = Asked(grpc(failure_mode_allow=True, failure_mode_allow_header_add=True), reply)
+    spoofed = [("x-envoy-auth-failure-mode-allowed", "false")]
 
     assert outcome(closed) == (403, b"", ("UAEX",), "ext_authz_error")
     assert other.status == 503
     assert opened.headers.pairs == ()
-    assert marked.passed().headers.pairs == (("x-envoy-auth-failure-mode-allowed", "true"),)
+    assert marked.passed(spoofed).headers.pairs == (("x-envoy-auth-failure-mode-allowed", "true"),)
 
 
 def test_an_error_response_has_its_own_status_body_and_fields() -> None:
@@ -560,7 +584,12 @@ def test_an_error_response_has_its_own_status_body_and_fields() -> None:
     assert isinstance(Asked(grpc(failure_mode_allow=True), reply).verdict(), Continue)
 
 
-BAD = [option("bad name", "v"), option("x-z", "a\r\nb: c"), option(":status", "200")]
+BAD = [
+    option("bad name", "v"),
+    option("x-z", "a\r\nb: c"),
+    option("x-z", "a\0b"),
+    option(":status", "200"),
+]
 BAD_REQUEST = [option(":path", "evil"), option(":path", "/a b"), option(":method", "G ET")]
 
 
@@ -581,6 +610,15 @@ def test_what_cannot_be_sent_is_not_sent(field: Config) -> None:
 @pytest.mark.parametrize("field", BAD_REQUEST)
 def test_a_request_line_that_cannot_be_sent_is_not_sent(field: Config) -> None:
     found = Asked(grpc(), {"ok_response": {"headers": [field]}}).denied()
+
+    assert outcome(found) == (500, b"", ("UAEX",), "ext_authz_invalid")
+
+
+@pytest.mark.parametrize("value", ["a b", "a#b", "a\r\nb", "a\0b"])
+def test_a_query_that_cannot_be_sent_is_not_sent(value: str) -> None:
+    ok = {"query_parameters_to_set": [{"key": "a", "value": value}]}
+
+    found = Asked(grpc(), {"ok_response": ok}).denied()
 
     assert outcome(found) == (500, b"", ("UAEX",), "ext_authz_invalid")
 
@@ -673,6 +711,17 @@ def test_200_allows_with_the_listed_fields() -> None:
         ("set-cookie", "r=2"),
     )
     assert asked.metadata["envoy.filters.http.ext_authz"]["x-b"] == "2"
+
+
+def test_an_http_service_changes_no_framing_either() -> None:
+    framing = names("content-length", "transfer-encoding", "connection")
+    lists = {"allowed_upstream_headers_to_append": framing, "allowed_upstream_headers": framing}
+    fields = Headers([("content-length", "0"), ("transfer-encoding", "chunked")])
+    asked = Asked(build(EXTENSION, http(authorization_response=lists)), Response(200, fields))
+
+    found = asked.passed([("content-length", "3")])
+
+    assert found.headers.pairs == (("content-length", "3"),)
 
 
 @pytest.mark.parametrize("status", [201, 302, 401, 404])
