@@ -234,6 +234,8 @@ def test_plaintext_is_for_loopback_only(tmp_path: Path) -> None:
     for address in ("0.0.0.0:0", "[::]:0", "10.0.0.1:0", "127.evil.example:0"):
         with pytest.raises(UsageError, match="loopback"):
             served.listen_plaintext(address)
+    with pytest.raises(UsageError, match="needs a CA"):
+        served.listen()
 
 
 # -- identity by request --------------------------------------------------------------------------
