@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import Final, cast
 
 from meshsdk.cli import serve_control_plane
 from meshsdk.control_plane.folder import Options, build_config, load_folder
@@ -15,9 +15,16 @@ from meshsdk.control_plane.istio.proxies import parse_proxy
 from meshsdk.control_plane.istio.translate import translate
 from meshsdk.errors import UsageError
 
+_USAGE: Final = """meshsdk control-plane DIR [options of serving]
+       meshsdk control-plane DIR --check
+       meshsdk control-plane DIR --dump NODE.json [--also TYPE=NAME]
+       meshsdk control-plane token --namespace NAME --service-account NAME [--out FILE]
+       meshsdk control-plane rotate-root prepare|activate|finish"""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
+    parser.usage = _USAGE
     parser.add_argument(
         "folder",
         metavar="DIR",
@@ -68,6 +75,8 @@ def run(options: argparse.Namespace) -> int:
         return check(options.folder)
     if options.dump is not None:
         return dump(options.folder, options.dump, read_options(options), _also(options.also))
+    if options.also:
+        raise UsageError("--also stands only with --dump")
     return serve_control_plane.serve(options, read_options(options))
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from threading import Event
 from types import FrameType
 from typing import Final
 
+from meshsdk.call.spiffe_id import is_trust_domain
 from meshsdk.clock import SystemClock
 from meshsdk.control_plane.configuration import Translation
 from meshsdk.control_plane.debug import DebugServer, show_over_xds
@@ -25,6 +27,7 @@ TOKEN: Final = "token"  # noqa: S105 - a word
 ROTATE_ROOT: Final = "rotate-root"
 _TLS: Final = "127.0.0.1:15012"
 _DEBUG_PORT: Final = 15014
+_LAST_PORT: Final = 65535
 _TOKEN_LIFETIME: Final = 12 * 3600.0  # istiod's projected tokens
 _DOMAIN: Final = "cluster.local"
 _CLOCK: Final = SystemClock()
@@ -45,15 +48,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         help="configuration for anybody on this machine, without proof and without a CA",
     )
-    serving.add_argument("--debug-port", type=int, default=_DEBUG_PORT, metavar="PORT")
+    serving.add_argument("--debug-port", type=_port, default=_DEBUG_PORT, metavar="PORT")
     serving.add_argument(
         "--state", type=Path, metavar="DIR", help="where the CA and its keys lie (mode 0700)"
     )
-    serving.add_argument("--trust-domain", help="the mesh config's, else cluster.local")
+    serving.add_argument(
+        "--trust-domain", metavar="NAME", help=f"the mesh config's, else {_DOMAIN}"
+    )
     serving.add_argument("--ca-certificate", type=Path, metavar="PEM", help="a root to sign with")
     serving.add_argument("--ca-key", type=Path, metavar="PEM", help="its key")
     serving.add_argument(
-        "--certificate-ttl", type=float, metavar="SECONDS", help="cut certificates to this"
+        "--certificate-ttl", type=_seconds, metavar="SECONDS", help="cut certificates to this"
     )
     serving.add_argument(
         "--token-issuer",
@@ -63,9 +68,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="whose tokens count, beside our own; may be repeated",
     )
     minting = parser.add_argument_group(f"{TOKEN} (in DIR's place)")
-    minting.add_argument("--namespace", help="of the workload")
-    minting.add_argument("--service-account", help="of the workload")
-    minting.add_argument("--lifetime", type=float, default=_TOKEN_LIFETIME, metavar="SECONDS")
+    minting.add_argument("--namespace", metavar="NAME", help="of the workload")
+    minting.add_argument("--service-account", metavar="NAME", help="of the workload")
+    minting.add_argument("--lifetime", type=_seconds, default=_TOKEN_LIFETIME, metavar="SECONDS")
     minting.add_argument("--out", type=Path, metavar="FILE", help="write it there, mode 0600")
 
 
@@ -73,12 +78,19 @@ def token(options: argparse.Namespace) -> int:
     """Print a token, or write it to a file that only its owner reads."""
     if not options.namespace or not options.service_account:
         raise UsageError("expected --namespace N --service-account S")
-    key = _state(options, options.trust_domain or _DOMAIN).token_key()
+    state = _state(options, options.trust_domain or _DOMAIN)
+    try:
+        key = state.token_key()
+    except OSError as error:
+        raise UsageError(f"{state.path}: {error.strerror}") from error
     text = mint(key, options.namespace, options.service_account, _CLOCK, options.lifetime)
     if options.out is None:
         print(text)
-    else:
+        return 0
+    try:
         write_private(options.out, text.encode())
+    except OSError as error:
+        raise UsageError(f"--out {options.out}: {error.strerror}") from error
     return 0
 
 
@@ -106,6 +118,8 @@ def rotate_root(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace, given: Options) -> int:
     """Serve until SIGINT or SIGTERM."""
+    if options.step is not None:
+        raise UsageError(f"{options.step} stands only after {ROTATE_ROOT}, not after a folder")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     mesh = load_folder(options.folder).mesh_config
     domain = options.trust_domain or mesh.trust_domain
@@ -157,6 +171,8 @@ def _plane(
 
 def _listen(plane: ControlPlane, options: argparse.Namespace) -> list[str]:
     """Bind every address; a line about each."""
+    for name in ("listen", "mtls_listen", "plaintext"):
+        _check_address(f"--{name.replace('_', '-')}", getattr(options, name))
     lines: list[str] = []
     try:
         host = options.listen.rpartition(":")[0]
@@ -185,6 +201,31 @@ def _wait_for_the_end() -> None:
     ended.wait()
 
 
+def _check_address(option: str, text: str | None) -> None:
+    """gRPC takes a port modulo 65536, and a name without one for a name."""
+    if text is None or text.startswith("unix:"):
+        return
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > _LAST_PORT:
+        raise UsageError(f"{option}: expected HOST:PORT, port 0 to {_LAST_PORT}, found {text!r}")
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"expected a port, 0 to {_LAST_PORT}, found {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0.0 < found < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, found {text!r}")
+    return found
+
+
 def _issuer(text: str) -> TokenIssuer:
     issuer, equals, file = text.rpartition("=")
     if not equals or not issuer:
@@ -196,6 +237,8 @@ def _issuer(text: str) -> TokenIssuer:
 
 
 def _state(options: argparse.Namespace, domain: str) -> StateDirectory:
+    if not is_trust_domain(domain):
+        raise UsageError(f"trust domain: expected 1 to 255 of a-z 0-9 . _ -, found {domain!r}")
     path = options.state
     if path is None:
         home = os.environ.get("XDG_STATE_HOME")

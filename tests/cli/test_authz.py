@@ -162,6 +162,28 @@ def test_a_file_that_is_no_suite_is_an_error_of_its_own(
     assert problem in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("request_text", "problem"),
+    [
+        ("{source_principel: spiffe://a/b}", "'source_principel' of a request; did you mean"),
+        ("{source_principal: cluster.local/ns/a/sa/b}", "source_principal: expected a SPIFFE ID"),
+        ("{headers: {a: b}}", "headers: expected a list of [name, value], found a message"),
+        ("{headers: [[a, 1]]}", "headers[0]: expected [name, value], two strings"),
+        ("{path: 7}", "path: expected a string, found the number 7"),
+        ("{dest_port: true}", "dest_port: expected an integer, found true"),
+    ],
+)
+def test_a_request_of_wrong_fields_is_no_denial(
+    tmp_path: Path, request_text: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases = f"config: policies.yaml\ncases:\n- {{name: a, {PAY}, request: {request_text}, expect: deny}}"
+
+    code = main(["authz", "test", _write(tmp_path, cases)])
+
+    assert code == 2
+    assert problem in capsys.readouterr().err
+
+
 def test_a_custom_policy_is_refused_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

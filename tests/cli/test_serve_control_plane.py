@@ -112,6 +112,12 @@ def test_a_root_rotates_in_three_steps(tmp_path: Path) -> None:
         ["token", "--namespace", "Sh op", "--service-account", "web"],
         ["rotate-root", "sideways"],
         ["rotate-root", "prepare"],
+        ["token", "--namespace", "a", "--service-account", "b", "--trust-domain", "A b"],
+        [".", "prepare"],
+        [".", "--also", "RDS=80"],
+        [".", "--listen", "nonsense"],
+        [".", "--listen", "127.0.0.1:99999"],
+        [".", "--plaintext", ":0"],
     ],
 )
 def test_what_cannot_be_done_is_said(
@@ -120,4 +126,31 @@ def test_what_cannot_be_done_is_said(
     code = main(["control-plane", *words, "--state", str(tmp_path / "state")])
 
     assert code == 2
-    assert "expected" in capsys.readouterr().err or words == ["rotate-root", "prepare"]
+    said = capsys.readouterr().err
+    assert "expected" in said or "stands only" in said or words == ["rotate-root", "prepare"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--debug-port", "99999"), ("--certificate-ttl", "0"), ("--lifetime", "-5")],
+)
+def test_numbers_outside_their_range_are_no_options(
+    words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["control-plane", ".", *words])
+
+    assert ended.value.code == 2
+    assert f"argument {words[0]}: expected" in capsys.readouterr().err
+
+
+def test_a_token_that_cannot_be_written_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "missing" / "token"
+    words = ["--namespace", "a", "--service-account", "b", "--state", str(tmp_path)]
+
+    code = main(["control-plane", "token", *words, "--out", str(out)])
+
+    assert code == 2
+    assert f"--out {out}: No such file or directory" in capsys.readouterr().err

@@ -6,17 +6,20 @@ from typing import Literal
 
 from meshsdk.errors import UsageError
 
+_TEST = "requests with the decision that each should get"
+_LINT = "findings about policies: what is legal and probably not meant"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     commands = parser.add_subparsers(dest="what", metavar="test|lint")
-    test = commands.add_parser("test", help="requests with the decision that each should get")
+    test = commands.add_parser("test", help=_TEST, description=_TEST)
     test.add_argument("file", nargs="+", metavar="FILE", help="YAML with config and cases")
     test.add_argument("--junit", metavar="XML", help="write the results as JUnit does")
     test.add_argument(
         "--envoy", action="store_true", help="decide as Envoy where meshsdk is stricter by default"
     )
-    lint = commands.add_parser("lint", help="findings about policies")
+    lint = commands.add_parser("lint", help=_LINT, description=_LINT)
     lint.add_argument("path", metavar="PATH", help="Istio YAML or a folder of it, or Envoy config")
 
 
@@ -31,7 +34,8 @@ def run(options: argparse.Namespace) -> int:
             findings = lint(Path(options.path))
             for finding in findings:
                 print(finding)
-            print(f"{len(findings)} findings" if findings else "nothing found")
+            count = "1 finding" if len(findings) == 1 else f"{len(findings)} findings"
+            print(count if findings else "nothing found")
             return 1 if findings else 0
         case _:
             raise UsageError("expected test or lint")

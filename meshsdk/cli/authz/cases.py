@@ -7,6 +7,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 from meshsdk.cli.check import read_text
 from meshsdk.cli.check.case import Json
+from meshsdk.cli.check.request_fields import check_request
 from meshsdk.config.kinds import kind_of
 from meshsdk.config.reader import Reader
 from meshsdk.config.yaml import load, load_all
@@ -15,6 +16,8 @@ from meshsdk.errors import ConfigError
 Expected: TypeAlias = Literal["allow", "deny"]
 _EXPECTED: Final[Mapping[str, Expected]] = {"allow": "allow", "deny": "deny"}
 _CASE: Final = frozenset({"name", "request", "expect", "policy", "workload"})
+_OWN: Final = ("claims",)
+"""Fields of a request beside those of `meshsdk check`."""
 _WORKLOAD: Final = frozenset({"namespace", "labels", "port", "protocol"})
 
 
@@ -117,7 +120,7 @@ def _case(reader: Reader) -> Case:
         raise reader.error_at("expect", "expected allow or deny, found none")
     return Case(
         reader.string("name"),
-        cast("Json", request),
+        check_request(cast("Json", request), f"{reader.path}.request", _OWN),
         reader.enum("expect", _EXPECTED, "deny"),
         reader.string("policy"),
         WorkloadSpec() if workload is None else _workload(workload),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from meshsdk.cli.check.case import Json
+from meshsdk.cli.check.request_fields import check_request
 from meshsdk.config.yaml import load
 from meshsdk.errors import ConfigError, UsageError
 
@@ -18,7 +19,10 @@ Compat = Literal["strict", "envoy"]
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     parser.add_argument(
-        "config", nargs="?", metavar="CONFIG", help="Envoy bootstrap or neutral case"
+        "config",
+        nargs="?",
+        metavar="CONFIG",
+        help="Envoy bootstrap, or route_config and http_filters",
     )
     parser.add_argument("--requests", metavar="FILE", help="requests, one JSON object a line")
     parser.add_argument("--stdio", action="store_true", help="answer cases line by line on stdin")
@@ -82,7 +86,8 @@ def _requests(path: str) -> Iterator[Json]:
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
-        yield _object(line, f"{path}:{number}")
+        where = f"{path}:{number}"
+        yield check_request(_object(line, where), where)
 
 
 def _object(line: str, where: str) -> Json:
