@@ -76,8 +76,9 @@ class ForbiddenError(MeshError):
 class NotReadyError(MeshError):
     """Configuration that a call needs did not arrive before the call's deadline."""
 
-    def __init__(self, waited_for: str, seconds: float) -> None:
-        super().__init__(f"waited {seconds:.3g} s for {waited_for}, which has not arrived")
+    def __init__(self, waited_for: str, seconds: float, reason: str = "") -> None:
+        told = f"waited {seconds:.3g} s for {waited_for}, which has not arrived"
+        super().__init__(f"{told}: {reason}" if reason else told)
         self.waited_for = waited_for
         self.seconds = seconds
 

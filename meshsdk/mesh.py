@@ -137,7 +137,7 @@ class Mesh:
         self.feed = self._make_feed(self)
         self.observing.principal = lambda: self._status.status().spiffe_id
         self.observing.is_own_configuration = isinstance(self.feed, StaticFeed)
-        self.source = Source(self._plan, self.live, self.feed.on_demand)
+        self.source = Source(self._plan, self.live, self.feed.on_demand, self._status.why_none)
 
     # -- making one -------------------------------------------------------------------------
 

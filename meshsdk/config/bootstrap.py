@@ -198,15 +198,15 @@ def from_istio_environment(env: Mapping[str, str]) -> Bootstrap | None:
     target = address if isinstance(address, str) else "istiod.istio-system.svc:15012"
     metadata = _istio_metadata(env)
     cluster_id = str(metadata.get("CLUSTER_ID", "Kubernetes"))
-    token = env.get(_TOKEN_VARIABLE, _TOKEN)
+    token = env.get(_TOKEN_VARIABLE) or _TOKEN
     xds = Credentials(
-        root_file=env.get("XDS_ROOT_CA", _ROOT),
+        root_file=env.get("XDS_ROOT_CA") or _ROOT,
         token_file=token,
         server_name=env.get("ISTIOD_SAN", ""),
         metadata=(("clusterid", cluster_id),),
     )
     ca = Credentials(
-        root_file=env.get("CA_ROOT_CA", _ROOT),
+        root_file=env.get("CA_ROOT_CA") or _ROOT,
         token_file=token,
         server_name=env.get("ISTIOD_SAN", ""),
         metadata=(("clusterid", cluster_id),),

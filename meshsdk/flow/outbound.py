@@ -31,6 +31,8 @@ class Source:
     live: LiveState
     on_demand: bool = False
     """A proxyless feed: a listener that nobody asked for yet is subscribed by name."""
+    why_none: Callable[[], str] = str
+    """What ails the control plane's stream; empty where nothing is known to."""
 
 
 def new_context(source: Source, connection_of: Selected, target: Target) -> CallContext:
@@ -134,7 +136,7 @@ def _selected(source: Source, target: Target, wait: float) -> Flow[tuple[Plan, S
         what = f"listener {listener}" if listener else "the first complete configuration"
         remaining = deadline - clock.monotonic()
         if remaining <= 0:
-            raise NotReadyError(what, wait)
+            raise NotReadyError(what, wait, source.why_none())
         yield WaitForConfig(what, remaining, listener)
 
 

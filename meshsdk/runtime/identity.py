@@ -39,7 +39,7 @@ class IdentityKeeper:
         self._contexts = contexts
         self._clock = clock
         self._emit = emit
-        self._state = SourceState.UNREACHABLE
+        self._state: SourceState | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.arrived = threading.Event()

@@ -65,7 +65,8 @@ def log(event: Event) -> None:
         case StreamChanged(connected=True):
             _XDS.info("connected to the control plane", extra=extra)
         case StreamChanged():
-            _XDS.warning("control plane stream ended: %s", event.reason, extra=extra)
+            told = f"{event.server}: {event.reason}"
+            _XDS.warning("control plane stream ended: %s", told, extra=extra)
         case IdentityChanged(state="fresh"):
             _IDENTITY.info("identity in force", extra=extra)
         case IdentityChanged():

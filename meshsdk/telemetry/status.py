@@ -116,6 +116,13 @@ class StatusKeeper:
                 case _:
                     pass
 
+    def why_none(self) -> str:
+        """Why no configuration comes, as far as the stream knows; empty while it is up."""
+        stream = self._stream
+        if stream.connected or not stream.reason:
+            return ""
+        return f"the control plane {stream.server} answers {stream.reason}"
+
     def status(self) -> MeshStatus:
         """As of now."""
         with self._lock:

@@ -103,6 +103,12 @@ def test_what_is_no_json_object_is_refused(text: str) -> None:
         parse_grpc_bootstrap(text, "bootstrap.json")
 
 
+def test_an_empty_variable_of_a_file_is_as_good_as_none() -> None:
+    paths = ("XDS_ROOT_CA", "CA_ROOT_CA", "MESHSDK_TOKEN_FILE")
+
+    assert from_istio_environment(dict.fromkeys(paths, "") | POD) == from_istio_environment(POD)
+
+
 def test_istios_variables_make_the_node_that_istiod_knows() -> None:
     found = from_istio_environment(
         {

@@ -233,14 +233,14 @@ def test_an_ejection_is_told_once() -> None:
 
 def test_the_first_call_waits_for_configuration_and_says_what_it_waited_for() -> None:
     mesh = Mesh(config("{cluster: c}"))
-    empty = Source(lambda: None, mesh.live)
+    empty = Source(lambda: None, mesh.live, why_none=lambda: "istiod answers UNAVAILABLE")
     flow = outbound(empty, GET, TARGET, wait=2.0)
 
     waiting = next(flow)
     assert isinstance(waiting, WaitForConfig)
     mesh.clock.advance(2.0)
 
-    with pytest.raises(NotReadyError, match="the first complete configuration"):
+    with pytest.raises(NotReadyError, match=r"the first complete .* arrived: istiod answers UNAV"):
         flow.send(False)
 
 

@@ -52,6 +52,18 @@ def test_a_lost_stream_makes_configuration_stale_from_then_on() -> None:
     assert keeper.status().stale_for == 0.0
 
 
+def test_a_stream_that_is_down_says_why_no_configuration_comes() -> None:
+    keeper = StatusKeeper(FakeClock())
+
+    unknown = keeper.why_none()
+    keeper.emit(StreamChanged(False, "istiod:15012", "UNAVAILABLE refused", 1.0))
+    down = keeper.why_none()
+    keeper.emit(StreamChanged(True, "istiod:15012"))
+
+    assert (unknown, keeper.why_none()) == ("", "")
+    assert down == "the control plane istiod:15012 answers UNAVAILABLE refused"
+
+
 def test_a_refused_resource_stays_named_until_a_better_one_comes() -> None:
     clock = FakeClock()
     keeper = StatusKeeper(clock)
