@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread
 
 import pytest
 
@@ -26,7 +26,7 @@ from meshsdk.control_plane.serving import ControlPlane, ServingOptions
 from meshsdk.control_plane.shapes.tls import Json
 from meshsdk.control_plane.state_directory import ROOTS, LastGood, StateDirectory
 from meshsdk.control_plane.tokens import OWN_ISSUER, TokenIssuer, mint
-from meshsdk.errors import UsageError
+from meshsdk.errors import PeerError, UsageError
 from meshsdk.resources.secret import Secret
 from meshsdk.testing.ca import FakeCa, chain_pem, private_key_pem
 from meshsdk.testing.clock import FakeClock
@@ -303,6 +303,31 @@ def test_a_translation_that_fails_for_one_node_serves_the_others(tmp_path: Path)
     assert names(second) == [HOST.format("web")]
 
 
+class FaultyClock(SystemClock):
+    """Fails once, in the thread that watches."""
+
+    def __init__(self) -> None:
+        self.has_failed = Event()
+
+    def monotonic(self) -> float:
+        if current_thread().name == "meshsdk-watch" and not self.has_failed.is_set():
+            self.has_failed.set()
+            raise RuntimeError("a defect")
+        return CLOCK.monotonic()
+
+
+def test_a_defect_does_not_end_the_watch(tmp_path: Path) -> None:
+    """Whoever stops looking serves old policy for ever."""
+    clock = FaultyClock()
+    (tmp_path / "cart.yaml").write_text(ENTRY.format(name="cart"))
+    served = ControlPlane(tmp_path, translate, ServingOptions(clock=clock))
+
+    with served:
+        assert clock.has_failed.wait(PATIENCE)
+        (tmp_path / "web.yaml").write_text(ENTRY.format(name="web"))
+        wait_for(lambda: len(served.configuration.config.registry.services) == 2)
+
+
 # -- secrets --------------------------------------------------------------------------------------
 
 
@@ -389,6 +414,30 @@ def test_a_registration_that_is_not_allowed_ends_the_stream(
 
     assert isinstance(event, StreamEnded), event
     assert event.code == code
+
+
+@pytest.mark.parametrize(
+    ("caller", "node"),
+    [
+        ("shop/web", "shop"),  # another account than the group's
+        ("other/cart", "shop"),  # another namespace than that of the node's id
+        ("other/cart", "other"),  # a group of another namespace
+        ("", "shop"),  # nobody
+    ],
+)
+def test_only_workloads_of_a_group_register_in_it(plane: Plane, caller: str, node: str) -> None:
+    plane.write("group.yaml", GROUP)
+    wait_for(lambda: len(plane.plane.configuration.config.loaded.documents) == 2)
+    groups = plane.plane.configuration.config.loaded.all(WorkloadGroup)
+    proxy = parse_proxy(
+        {"id": node_id("cart-7", node), "metadata": {"AUTO_REGISTER_GROUP": "cart"}}
+    )
+    registrations = Registrations(FakeClock())
+
+    with pytest.raises(PeerError):
+        registrations.begin(proxy, FakeCa().spiffe_id(caller) if caller else None, groups)
+
+    assert registrations.texts() == {}
 
 
 def test_an_entry_goes_ten_seconds_after_its_last_stream(plane: Plane) -> None:

@@ -675,6 +675,15 @@ def test_lists_prefix_added_fields_and_body_shape_the_request() -> None:
     }
 
 
+def test_a_check_has_the_length_of_its_own_body() -> None:
+    lists = {"allowed_headers": names("content-length", "transfer-encoding")}
+    sent = [("content-length", "3"), ("transfer-encoding", "chunked")]
+
+    found = Asked(build(EXTENSION, {**http(), **lists}), Response(200), body=b"abc").fetch(sent)
+
+    assert found.request.headers.pairs == (("content-length", "0"),)
+
+
 def test_200_allows_with_the_listed_fields() -> None:
     lists = {
         "allowed_upstream_headers": names("x-a", "set-cookie"),
@@ -726,7 +735,8 @@ def test_an_http_service_changes_no_framing_either() -> None:
 
 @pytest.mark.parametrize("status", [201, 302, 401, 404])
 def test_what_is_neither_200_nor_5xx_denies_with_its_own_status(status: int) -> None:
-    fields = Headers([("x-a", "1"), ("content-length", "4"), ("connection", "close")])
+    ours = [("content-length", "4"), ("connection", "close")]
+    fields = Headers([("x-a", "1"), *ours, ("x-envoy-auth-headers-to-remove", "x-b")])
 
     found = Asked(build(EXTENSION, http()), Response(status, fields, b"<no>")).denied()
 
@@ -771,6 +781,11 @@ def test_5xx_and_silence_are_errors(reply: Reply) -> None:
 def test_a_config_that_cannot_be_honoured_is_refused_by_name(config: Config, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         build(EXTENSION, config)
+
+
+def test_a_level_that_switches_nothing_off_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected true"):
+        overridden(EXTENSION, grpc(), {"disabled": False})
 
 
 def test_octets_of_the_service_are_kept() -> None:

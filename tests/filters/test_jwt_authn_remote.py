@@ -55,7 +55,7 @@ def test_keys_are_asked_for_once_through_the_mesh() -> None:
     verdict = fetched(Caller(parse(remote())), answer(KEY))
 
     assert isinstance(effect, Fetch)
-    assert (effect.cluster, effect.timeout) == ("issuer", 2.0)
+    assert (effect.cluster, effect.timeout, effect.max_bytes) == ("issuer", 2.0, 1 << 20)
     assert (effect.request.authority, effect.request.path) == ("issuer.test", "/keys?v=1")
     assert isinstance(verdict, Continue)
 
@@ -242,6 +242,35 @@ def test_an_unknown_kid_fetches_once_in_ten_seconds() -> None:
     assert isinstance(unknown, LocalReply)
     assert again == 401
     assert isinstance(known, Continue)
+
+
+def test_tokens_with_an_unknown_kid_start_no_second_fetch() -> None:
+    filter_ = parse(remote(cache_duration="300s"))
+    first, second = Caller(filter_), Caller(filter_)
+    fetched(first, answer(KEY))
+    rotated = bearer(token(header={"alg": "HS256", "kid": "new"}))
+    first.clock.now = second.clock.now = first.clock.now + 301.0
+    fetching = as_flow(first.begin(bearer(token())))
+    assert isinstance(next(fetching), Fetch)
+
+    meanwhile = second.status(rotated)
+    finish(fetching, DOWN)
+    after_a_failure = second.status(rotated)
+
+    assert (meanwhile, after_a_failure) == (401, 401)
+
+
+def test_a_renewal_that_nobody_made_is_made_by_the_next_call() -> None:
+    caller = Caller(parse(remote(cache_duration="60s", async_fetch={})))
+    fetched(caller, answer(KEY))
+    caller.clock.now += 59.0
+    abandoned = as_flow(caller.begin(bearer(token())))
+    assert isinstance(next(abandoned), Fetch)
+
+    abandoned.close()
+    caller.clock.now += 2.0
+
+    assert isinstance(first_effect(caller.begin(bearer(token()))), Fetch)
 
 
 def test_a_verdict_does_not_outlive_the_keys_that_it_rests_on() -> None:

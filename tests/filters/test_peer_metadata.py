@@ -65,6 +65,7 @@ def test_only_a_caller_that_told_of_itself_is_answered() -> None:
 
     assert decide(INBOUND, context_of_call()).on_response is None
     assert told(Response(200), context_of_call()).headers.pairs == OURS
+    assert told(Response(200, Headers(THEIRS)), context_of_call()).headers.pairs == OURS
 
 
 def test_metadata_comes_back_as_it_went() -> None:

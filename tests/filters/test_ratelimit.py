@@ -301,6 +301,7 @@ def test_status_fields_and_grpc_status_of_a_refusal_are_configured() -> None:
 def test_what_is_not_enforced_passes_and_is_told() -> None:
     asked = Asked(limiter(filter_enforced=OFF), OVER)
 
+    assert isinstance(asked.verdict(), Continue)
     assert asked.fields() == (("x-envoy-ratelimited", "true"),)
 
 
@@ -425,7 +426,9 @@ def test_a_config_that_cannot_be_honoured_is_refused_by_name(more: Config, probl
 def test_what_is_not_built_fails_calls_by_name() -> None:
     later = key("a", apply_on_stream_done=True)
 
-    found = limiter(rate_limits=[later])
+    whole = limiter(rate_limits=[later])
+    level = overridden(EXTENSION, limiter(), {"rate_limits": [later]})
 
-    assert isinstance(found, NotBuilt)
-    assert "apply_on_stream_done" in found.name
+    for found in (whole, level):
+        assert isinstance(found, NotBuilt)
+        assert "apply_on_stream_done" in found.name

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 
 from meshsdk.call.effects import Fetch, Fetched, GrpcFetch, GrpcFetched, Reply, SideCall
+from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Reset, ResetReason
 from meshsdk.identity import X509Context
 from meshsdk.mesh import Mesh
@@ -150,6 +151,19 @@ def test_a_side_call_that_is_cancelled_holds_nothing(sent: bytes) -> None:
 
     assert left == 0
     assert active(mesh) == (0, 0)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_a_request_that_cannot_be_sent_is_a_reset(colour: str) -> None:
+    bad = Request("GET", "keys.test", "/keys", Headers([("x-a", "1\r\nx-b: 2")]))
+    with one_after_another(plain(b"one")) as server:
+        mesh = mesh_of(server.address.port)
+        (found,) = perform(colour, mesh, Fetch("side", bad))
+
+    assert isinstance(found, Reset)
+    assert found.reason is ResetReason.PROTOCOL_ERROR
+    assert active(mesh) == (0, 0)
+    assert server.connections == 0
 
 
 def test_an_answer_that_nobody_waits_for_goes_where_it_was_asked_for() -> None:
