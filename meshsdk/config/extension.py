@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import Final, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from meshsdk.call.filter import HttpFilter
 from meshsdk.config.reader import Reader
-from meshsdk.errors import UnknownExtensionError
+from meshsdk.errors import UnknownExtensionError, UsageError
 
 Status: TypeAlias = Literal["alpha", "stable"]
 
@@ -78,6 +78,9 @@ class HttpFilterExtension:
     status: Status = "alpha"
 
 
+_DIRECTIONS: Final = ("outbound", "inbound", "both")
+
+
 @dataclass(frozen=True, slots=True)
 class PlacedFilter:
     """An HTTP filter of the application's own, in every connection manager of a direction."""
@@ -88,6 +91,19 @@ class PlacedFilter:
     direction: Literal["outbound", "inbound", "both"] = "both"
     before: str = ""
     """The name of the filter that it comes before, `*` for all; where there is none, the router."""
+
+    def __post_init__(self) -> None:
+        """UsageError for what would never run, or fail at every call."""
+        asked: object = self.filter
+        if isinstance(asked, type) or not callable(getattr(asked, "on_request", None)):
+            raise UsageError(
+                f"filter {self.name}: expected an object with on_request, found {asked!r}"
+            )
+        if self.direction not in _DIRECTIONS:
+            expected = ", ".join(_DIRECTIONS)
+            raise UsageError(
+                f"filter {self.name}: direction: expected one of {expected}, found {self.direction!r}"
+            )
 
 
 F = TypeVar("F")

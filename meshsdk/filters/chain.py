@@ -1,13 +1,15 @@
 """Running the HTTP filters of a chain in order, each with what the matched route overrides."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Fetch, Flow, GrpcFetch, Sleep
 from meshsdk.call.filter import Continue, HttpFilter, OnResponse, SeesEveryAnswer, Verdict
 from meshsdk.call.message import LocalReply, Request, Reset, ResetReason
+from meshsdk.config.kinds import kind_of
+from meshsdk.errors import UsageError
 from meshsdk.filters.not_built import Inert
 from meshsdk.filters.router import Router
 from meshsdk.resources.filter_overrides import Overrides
@@ -84,7 +86,7 @@ def run(
         if isinstance(step, Continue | LocalReply):
             verdict: Verdict = step
         else:
-            verdict = yield from _within(step, context, bound())
+            verdict = yield from _waited(name, step, context, bound())
         if context.tracing is not None:
             context.tracing(name, "continue" if isinstance(verdict, Continue) else verdict.details)
         if isinstance(verdict, LocalReply):
@@ -104,6 +106,17 @@ def unasked(filters: Sequence[InForce]) -> Iterator[OnResponse]:
         seeing: object = http_filter
         if isinstance(seeing, SeesEveryAnswer):
             yield seeing.on_unasked
+
+
+def _waited(name: str, step: object, context: CallContext, bound: Bound | None) -> Flow[Verdict]:
+    """What a filter's flow ends with; UsageError where it is no flow, or ends with no verdict."""
+    found = step
+    if isinstance(step, Generator):
+        found = cast("object", (yield from _within(cast("Flow[Verdict]", step), context, bound)))
+    if not isinstance(found, Continue | LocalReply):
+        told = f"expected Continue, LocalReply or a generator of effects, found {kind_of(found)}"
+        raise UsageError(f"filter {name}: on_request: {told}")
+    return found
 
 
 def _within(step: Flow[Verdict], context: CallContext, bound: Bound | None) -> Flow[Verdict]:

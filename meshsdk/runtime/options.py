@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from meshsdk.call.address_map import AS_THEY_ARE, AddressMap
 from meshsdk.call.decision_record import SHOWN, Shown
 from meshsdk.clock import Clock, Random, SystemClock, SystemRandom
 from meshsdk.config.extension import HttpFilterExtension, PlacedFilter
+from meshsdk.errors import UsageError
 from meshsdk.resilience.caller_retries import RetryStrategy
 from meshsdk.telemetry import Emit
 from meshsdk.telemetry.log import log
 from meshsdk.telemetry.seen_call import SeenCall
 
 Compat = Literal["strict", "envoy"]
+
+_WORDS: Final = {
+    "compat": ("strict", "envoy"),
+    "unknown_fields": ("refuse", "warn"),
+    "metrics": ("feed", "always", "never"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +67,15 @@ class Options:
     random: Random = SystemRandom()
     addresses: AddressMap = AS_THEY_ARE
     """Where addresses of the feed really are: for tests, and for meshes behind port forwards."""
+
+    def __post_init__(self) -> None:
+        """UsageError for a word that is none of those that an option has."""
+        for name, expected in _WORDS.items():
+            found = getattr(self, name)
+            if found not in expected:
+                told = f"expected one of {', '.join(expected)}, found {found!r}"
+                raise UsageError(f"Options.{name}: {told}")
+        for i, one in enumerate(self.http_filters):
+            if not isinstance(one, PlacedFilter) and not hasattr(one, "type_urls"):
+                told = f"expected a PlacedFilter or an HttpFilterExtension, found {one!r}"
+                raise UsageError(f"Options.http_filters[{i}]: {told}")

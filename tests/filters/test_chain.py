@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
@@ -11,8 +12,28 @@ from meshsdk.call.effects import BodyRead, Fetch, Flow, ReadBody, Sleep
 from meshsdk.call.filter import Continue, OnResponse, Step, Verdict
 from meshsdk.call.message import LocalReply, Request, Reset, ResetReason, Response
 from meshsdk.clock import seeded
+from meshsdk.errors import UsageError
 from meshsdk.filters.chain import Bound, InForce, Passed, Refused, run
 from tests.filters.filter_case import HERE, Clock
+
+
+class Forgets:
+    """Comes back with nothing."""
+
+    def on_request(self, request: Request, context: CallContext) -> Step:
+        return cast("Step", None)
+
+
+class ForgetsLater:
+    """The same, by a flow."""
+
+    def on_request(self, request: Request, context: CallContext) -> Step:
+        return self._flow()
+
+    def _flow(self) -> Flow[Verdict]:
+        yield Sleep(0.1)
+        return cast("Verdict", None)
+
 
 GET = Request("GET", "a.com", "/")
 TOO_LATE = LocalReply(504, details="too late")
@@ -181,3 +202,13 @@ def test_what_the_adapter_raises_comes_to_the_filter() -> None:
         flow.throw(KeyboardInterrupt())
 
     assert waits.ended == ["over"]
+
+
+def test_a_filter_without_a_verdict_is_named() -> None:
+    context = CallContext(Clock(), seeded(0), Connection(HERE))
+    for forgets in (Forgets(), ForgetsLater()):
+        flow = run([("own", forgets)], GET, context, lambda _: [])
+        with pytest.raises(
+            UsageError, match=r"filter own: on_request: expected Continue, .* nothing"
+        ):
+            [flow.send(None) for _ in range(2)]

@@ -12,6 +12,7 @@ from meshsdk.call.effects import CallApp, Send, Sleep
 from meshsdk.call.filter import Continue, Step
 from meshsdk.call.message import LocalReply, Request, Response
 from meshsdk.config.extension import PlacedFilter
+from meshsdk.errors import UsageError
 from meshsdk.flow.inbound import inbound
 from meshsdk.flow.plan import compile_plan
 from tests.flow import plans
@@ -117,3 +118,20 @@ def test_a_filter_may_answer_itself_or_wait() -> None:
     assert next(waits) == Sleep(1.0)
     sent_to(waits.send(None))
     assert delivered(waits.send(Response(200))).status == 299
+
+
+@pytest.mark.parametrize(
+    ("own", "direction", "problem"),
+    [
+        (Mark("a"), "out", "direction: expected one of outbound, inbound, both, found 'out'"),
+        (Mark, "both", "expected an object with on_request"),
+        (object(), "both", "expected an object with on_request"),
+    ],
+)
+def test_a_filter_that_would_never_run_is_refused(
+    own: object, direction: str, problem: str
+) -> None:
+    way = cast("Literal['both']", direction)
+
+    with pytest.raises(UsageError, match=problem):
+        PlacedFilter(cast("Mark", own), "own", way)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,20 @@ def test_a_closed_mesh_takes_no_further_call() -> None:
         with pytest.raises(UsageError, match="this Mesh is closed"):
             again()
     mesh.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"compat": "istio"}, "Options.compat: expected one of strict, envoy, found 'istio'"),
+        ({"unknown_fields": "ignore"}, "Options.unknown_fields: expected one of refuse, warn"),
+        ({"metrics": "sometimes"}, "Options.metrics: expected one of feed, always, never"),
+        ({"http_filters": (3,)}, r"Options.http_filters\[0\]: expected a PlacedFilter"),
+    ],
+)
+def test_an_option_that_says_nothing_is_refused(given: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        Options(**given)
 
 
 def test_a_hook_that_raises_stops_nobody(server: AdsServer, address: str) -> None:
