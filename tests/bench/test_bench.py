@@ -1,4 +1,4 @@
-"""The benchmarks as tests that judge nothing: `pytest -m bench -s tests/bench`."""
+"""The benchmarks as tests that judge nothing: `pytest -n 0 -m bench -s tests/bench`."""
 
 import pytest
 

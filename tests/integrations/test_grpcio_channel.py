@@ -169,7 +169,7 @@ def test_a_slow_try_is_given_up_for_the_next(call: Call) -> None:
     service.act = first_is_slow  # type: ignore[method-assign]
     route = (
         "{cluster: c, timeout: 10s, retry_policy: {retry_on: '5xx,reset,deadline-exceeded',"
-        " num_retries: 1, per_try_timeout: 0.1s}}"
+        " num_retries: 1, per_try_timeout: 0.5s}}"
     )
     with meshed(route, service) as (c, _):
         assert call(c, b"x") == b"x"

@@ -110,7 +110,9 @@ def _ask(port: int, raw: bytes) -> tuple[int, bytes]:
     if not data.startswith(b"HTTP/"):
         return 0, data  # HTTP/0.9 has no head
     head, _, body = data.partition(b"\r\n\r\n")
-    return int(head.split(b" ")[1]), body
+    status = int(head.split(b" ")[1])
+    # After a 100 the server waits for the body, until it or we lose patience.
+    return (-1, b"") if status == 100 else (status, body)
 
 
 def _is_whole(data: bytes) -> bool:
