@@ -101,11 +101,17 @@ class HttpExchange:
     async def answer(self, response: Response) -> None:
         """Send the mesh's own answer, which the flow delivered."""
         self._delivered = True
+        transport = self._transport
+        if transport is not None:
+            transport.cork()  # head and body in one go
         try:
             await self._send_whole(response)
         except BaseException as error:
             self._break_off(error)
             raise
+        finally:
+            if transport is not None:
+                transport.uncork()
 
     async def run(self, app: AsgiApp, scope: Scope) -> None:
         """Let the application answer; its exceptions pass through, once the flow knows of them."""
