@@ -12,7 +12,7 @@ import grpc.aio
 from meshsdk.call.effects import CallApp, Deliver, Effect, Fetch, GrpcFetch, ReadBody, Reply, Sleep
 from meshsdk.call.serving import enter_serving, leave_serving
 from meshsdk.downstream.current import reset_current, set_current
-from meshsdk.errors import MeshError
+from meshsdk.errors import ForbiddenError, MeshError
 from meshsdk.integrations.grpcio.api import (
     EOF,
     AioServerInterceptorBase,
@@ -30,6 +30,7 @@ from meshsdk.integrations.grpcio.inbound import (
     ServerMesh,
     body_read,
     code_of,
+    forbidden,
     kind_of,
     message_of,
     no_method,
@@ -129,6 +130,8 @@ class AioMeshServerInterceptor(AioServerInterceptorBase):  # type: ignore[misc, 
             token, entered = set_current(inbound.current), enter_serving(inbound.serving)
             try:
                 yield call, message
+            except ForbiddenError:
+                raise forbidden() from None
             finally:
                 with suppress(ValueError):
                     leave_serving(entered)
@@ -168,7 +171,8 @@ class _AioCall:
         """What the application gets."""
 
     async def begin(self) -> None:
-        """The application's answer begins."""
+        """The application's answer begins. RefusedError where a guard has said no to it."""
+        self.inbound.insist_permitted()
         self.is_answered = True
         added = self.inbound.answered()
         if added:

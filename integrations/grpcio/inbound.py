@@ -136,7 +136,7 @@ class Inbound:
     def insist_permitted(self) -> None:
         """RefusedError where a guard in the application's code said no."""
         if self.current.is_forbidden:
-            raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, "RBAC: access denied")
+            raise forbidden()
 
     def admitted(self, effect: CallApp | Deliver) -> None:
         """What the flow decided. RefusedError unless the application may answer."""
@@ -241,6 +241,11 @@ def message_of(handler: Handler, raw: object) -> object:
     except Exception:
         _LOG.exception(_BAD_MESSAGE)
         raise RefusedError(grpc.StatusCode.INTERNAL, _BAD_MESSAGE) from None
+
+
+def forbidden() -> RefusedError:
+    """A guard said no: no more than a policy would tell."""
+    return RefusedError(grpc.StatusCode.PERMISSION_DENIED, "RBAC: access denied")
 
 
 def no_method() -> RefusedError:

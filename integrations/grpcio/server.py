@@ -9,7 +9,7 @@ import grpc
 from meshsdk.call.effects import CallApp, Deliver, Effect, Fetch, GrpcFetch, ReadBody, Reply, Sleep
 from meshsdk.call.serving import enter_serving, leave_serving
 from meshsdk.downstream.current import reset_current, set_current
-from meshsdk.errors import MeshError
+from meshsdk.errors import ForbiddenError, MeshError
 from meshsdk.integrations.grpcio.api import (
     Deserializer,
     Metadata,
@@ -26,6 +26,7 @@ from meshsdk.integrations.grpcio.inbound import (
     ServerMesh,
     body_read,
     code_of,
+    forbidden,
     kind_of,
     message_of,
     no_method,
@@ -125,6 +126,8 @@ class MeshServerInterceptor(ServerInterceptorBase):  # type: ignore[misc, valid-
             token, entered = set_current(inbound.current), enter_serving(inbound.serving)
             try:
                 yield call, message
+            except ForbiddenError:
+                raise forbidden() from None
             finally:
                 with suppress(ValueError):  # a stream may be ended on another thread
                     leave_serving(entered)
@@ -164,7 +167,8 @@ class _Call:
         self.is_answered = False
 
     def begin(self) -> None:
-        """The application's answer begins."""
+        """The application's answer begins. RefusedError where a guard has said no to it."""
+        self.inbound.insist_permitted()
         self.is_answered = True
         added = self.inbound.answered()
         if added:

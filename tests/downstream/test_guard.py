@@ -120,6 +120,17 @@ def test_outside_of_a_request_nothing_holds_and_nobody_else_is_forbidden() -> No
     assert current_peer().spiffe_id is None
 
 
+def test_without_a_token_no_claim_holds() -> None:
+    context = Given().context()
+    context.claims = ()
+    token = set_current(Current(Peer(SpiffeId.parse(ID)), context))
+    try:
+        with pytest.raises(ForbiddenError):
+            require(claims={"sub": "s"})(lambda: True)()
+    finally:
+        reset_current(token)
+
+
 def test_coroutines_are_guarded_before_they_run() -> None:
     ran: list[bool] = []
 

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Queue
 from typing import Any
 
@@ -13,9 +13,12 @@ import grpc.aio  # pyright: ignore[reportUnusedImport]  # by GRPC
 import pytest
 
 import meshsdk
+from meshsdk.call.address import Address
+from meshsdk.call.connection import Connection
+from meshsdk.call.message import UNKNOWN_AUTHORITY
 from meshsdk.config.bootstrap import Node
 from meshsdk.config.yaml import load
-from meshsdk.errors import NotReadyError, UsageError
+from meshsdk.errors import ForbiddenError, NotReadyError, UsageError
 from meshsdk.identity import X509Context
 from meshsdk.integrations.grpcio import (
     add_mesh_port,
@@ -24,7 +27,8 @@ from meshsdk.integrations.grpcio import (
     channel,
     server_interceptor,
 )
-from meshsdk.integrations.grpcio.api import EOF
+from meshsdk.integrations.grpcio.api import EOF, Metadata
+from meshsdk.integrations.grpcio.inbound import request_of
 from meshsdk.mesh import Mesh
 from tests.downstream.mesh import CA, ORDER, ORDER_ID, PAYMENT, STRANGE_CA
 from tests.integrations.grpc_service import SS, SU, US, UU, Service, handlers
@@ -194,6 +198,48 @@ def test_permissive_takes_both_and_gives_plaintext_no_identity() -> None:
         assert ARITIES["UU"](c, b"who") == ORDER_ID.encode()
 
 
+FIRST: dict[str, Callable[[Any, bytes], Any]] = {
+    "US": lambda c, w: next(c.unary_stream(US)(w)),
+    "USWrite": lambda c, w: next(c.unary_stream("/test.Echo/USWrite")(w)),
+    "SS": lambda c, w: next(c.stream_stream(SS)(iter([w]))),
+}
+"""The first answer of a stream."""
+
+
+@meshsdk.require(namespace="bank")
+def for_the_bank() -> None:
+    """Guarded."""
+
+
+def guarded(word: bytes) -> bytes:
+    """What a guard keeps from others, also where the application goes on in spite of it."""
+    if word == b"swallow":
+        with suppress(ForbiddenError):
+            for_the_bank()
+    else:
+        for_the_bank()
+    return b"secret"
+
+
+class Guarded(Service):
+    """Answers the bank alone."""
+
+    def act(self, word: bytes, context: Any) -> bytes:
+        return guarded(word)
+
+
+@pytest.mark.parametrize("word", [b"x", b"swallow"])
+@ALL
+def test_a_guard_is_told_as_a_policy_is(arity: str, word: bytes) -> None:
+    with served(STRICT, Guarded()) as port, calling(port) as c:
+        error = failed(lambda: FIRST.get(arity, ARITIES[arity])(c, word))
+
+    assert (error.code(), error.details()) == (
+        grpc.StatusCode.PERMISSION_DENIED,
+        "RBAC: access denied",
+    )
+
+
 def test_what_the_application_says_arrives_unchanged() -> None:
     with served(STRICT) as port, calling(port) as c:
         error = failed(lambda: ARITIES["UU"](c, b"abort NOT_FOUND"))
@@ -311,6 +357,72 @@ def test_a_port_needs_the_interceptor_and_a_mesh_that_is_ready() -> None:
         server = GRPC.server(ThreadPoolExecutor(1), interceptors=[server_interceptor(mesh)])
         with pytest.raises(NotReadyError):
             add_mesh_port(server, "127.0.0.1:0", mesh, ready_timeout=0.05)
+
+
+def test_a_port_is_not_waited_for_on_an_event_loop() -> None:
+    async def main() -> None:
+        mesh = Mesh.connect(server="127.0.0.1:1", node=Node("x"), identity=PAYMENT)
+        server_interceptor(mesh)
+        async with mesh:
+            with pytest.raises(UsageError, match="aready"):
+                add_mesh_port(Deaf(), "127.0.0.1:0", mesh)
+
+    asyncio.run(main())
+
+
+def test_a_thread_forgets_whom_it_answered() -> None:
+    threads = ThreadPoolExecutor(1)
+    with server_mesh(STRICT) as mesh:
+        server = GRPC.server(threads, interceptors=[server_interceptor(mesh)])
+        server.add_generic_rpc_handlers((handlers(Telling()),))
+        port = add_mesh_port(server, "127.0.0.1:0", mesh)
+        server.start()
+        with calling(port) as c:
+            assert ARITIES["UU"](c, b"who") == ORDER_ID.encode()
+        assert threads.submit(meshsdk.current_peer).result(10).spiffe_id is None
+        server.stop(None).wait()
+
+
+class Timed:
+    """A call that has a second and a half."""
+
+    method = UU
+    invocation_metadata = (("x-a", "1"),)
+
+    def peer(self) -> str:
+        return ""
+
+    def time_remaining(self) -> float | None:
+        return 1.5
+
+    def set_trailing_metadata(self, trailing_metadata: Metadata) -> None:
+        del trailing_metadata
+
+
+def test_the_callers_patience_is_part_of_the_request() -> None:
+    """Calls that the application makes meanwhile have no more."""
+    found = request_of(Timed(), Timed(), Connection(Address("10.0.0.1", 80)))
+
+    assert found.headers.get("grpc-timeout") == "1500m"
+    assert found.authority == UNKNOWN_AUTHORITY
+
+
+class Deaf:
+    """A server that does not listen."""
+
+    def add_insecure_port(self, address: str) -> int:
+        del address
+        return 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:http", "unix:/tmp/x", "unix:/a:1"])
+def test_a_port_is_host_and_number_and_has_a_server(address: str) -> None:
+    with server_mesh(STRICT) as mesh:
+        server_interceptor(mesh)
+        with pytest.raises(UsageError, match="host:port"):
+            add_mesh_port(Deaf(), address, mesh)
+        with pytest.raises(RuntimeError, match="does not listen"):
+            add_mesh_port(Deaf(), "127.0.0.1:0", mesh)
 
 
 def test_the_real_address_of_the_peer_is_what_policy_sees() -> None:
@@ -434,6 +546,72 @@ def test_an_asyncio_server_tells_others_what_envoy_tells(arity: str) -> None:
     )
     assert unknown.code() is grpc.StatusCode.PERMISSION_DENIED
     assert service.calls == 0
+
+
+class AioReading(AioService):
+    """Its messages are not octets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[bytes] = []
+
+    def deserialized(self, data: bytes) -> bytes:
+        self.read.append(data)
+        return data.upper()
+
+    async def fields(self, request: bytes, context: Any) -> bytes:
+        name = request.decode().lower()
+        return repr([v for k, v in context.invocation_metadata() if k == name]).encode()
+
+    def handlers(self) -> Any:
+        return GRPC.method_handlers_generic_handler(
+            "test.Echo",
+            {
+                "UU": GRPC.unary_unary_rpc_method_handler(self.fields, self.deserialized),
+                "US": GRPC.unary_stream_rpc_method_handler(self.us, self.deserialized),
+                "SU": GRPC.stream_unary_rpc_method_handler(self.su, self.deserialized),
+                "SS": GRPC.stream_stream_rpc_method_handler(self.ss_read, self.deserialized),
+            },
+        )
+
+
+@pytest.mark.parametrize("arity", ["UU", "SU", "SS"])
+def test_an_asyncio_server_reads_messages_after_the_verdict(arity: str) -> None:
+    service = AioReading()
+    with aio_served(STRICT, service) as port:
+        with calling(port, CA.context("shop/other")) as c:
+            assert failed(lambda: ARITIES[arity](c, b"x")).details() == "RBAC: access denied"
+        assert service.read == []
+        with calling(port) as c:
+            assert ARITIES[arity](c, b"x") == (b"[]" if arity == "UU" else b"X")
+
+
+def test_an_asyncio_application_sees_the_request_that_policy_saw() -> None:
+    name = "x-forwarded-client-cert"
+    with aio_served(STRICT, AioReading()) as port, calling(port) as c:
+        shown = c.unary_unary(UU)(name.encode(), metadata=((name, "URI=spiffe://evil/x"),))
+
+    assert b"evil" not in shown
+    assert ORDER_ID.encode() in shown
+
+
+class AioGuarded(AioService):
+    """Answers the bank alone."""
+
+    def word(self, request: bytes) -> bytes:
+        return guarded(request)
+
+
+@pytest.mark.parametrize("word", [b"x", b"swallow"])
+@pytest.mark.parametrize("arity", list(AIO))
+def test_an_asyncio_server_tells_of_guards_as_of_policies(arity: str, word: bytes) -> None:
+    with aio_served(STRICT, AioGuarded()) as port, calling(port) as c:
+        error = failed(lambda: FIRST.get(arity, AIO[arity])(c, word))
+
+    assert (error.code(), error.details()) == (
+        grpc.StatusCode.PERMISSION_DENIED,
+        "RBAC: access denied",
+    )
 
 
 def test_an_asyncio_server_is_as_strict_and_as_permissive() -> None:
