@@ -54,7 +54,7 @@ def request_fields(request: Request, *, body_length: int | None) -> Head:
         if not prefix:
             continue
         if prefix is _CONTENT_LENGTH:
-            length = _declared(value)
+            length = _declared(value, length)
         if prefix == _TE and value.strip().lower() != b"trailers":
             continue  # RFC 9113, 8.2.2
         fields.append((prefix[2:-2], value))
@@ -89,7 +89,7 @@ def request_head(request: Request, *, body_length: int | None) -> Head:
         if not prefix:
             continue
         if prefix is _CONTENT_LENGTH:
-            length = _declared(value)
+            length = _declared(value, length)
         parts += (prefix, value)
         lines += 1
     chunked = False
@@ -119,7 +119,7 @@ def verbatim_head(method: bytes, target: bytes, fields: Iterable[RawPair]) -> He
             _prefix(name)
         lower = name.lower()
         if lower == b"content-length":
-            length = _declared(value)
+            length = _declared(value, length)
         elif lower == b"transfer-encoding":
             chunked = True
         into = host if lower == b"host" else parts
@@ -145,10 +145,13 @@ def _prefix(name: bytes) -> bytes:
     return prefix
 
 
-def _declared(value: bytes) -> int:
+def _declared(value: bytes, before: int | None) -> int:
     if not value.isdigit():
         raise HeadError(f"illegal content-length {value[:80]!r}")
-    return int(value)
+    found = int(value)
+    if before not in (None, found):
+        raise HeadError(f"two content-lengths, {before} and {found}")
+    return found
 
 
 def _check(data: bytes, lines: int, method: bytes, target: bytes) -> None:

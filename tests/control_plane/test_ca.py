@@ -248,6 +248,20 @@ def test_steps_of_a_rotation_out_of_order_are_refused(tmp_path: Path) -> None:
         state.finish_root()
 
 
+def test_files_that_do_not_fit_leave_the_last_good_in_force(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path, "cluster.local", CLOCK)
+    state.prepare()
+    signing = LastGood(state)
+    before = signing()
+
+    (tmp_path / "ca-key.pem").write_bytes(b"half")
+    half = signing()
+    (tmp_path / ROOTS).unlink()
+    gone = signing()
+
+    assert half == gone == before
+
+
 def test_keys_are_for_their_owner_only(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path / "state", "cluster.local", CLOCK)
     state.prepare()

@@ -1,6 +1,8 @@
 """`MeshMiddleware` for WSGI: what applications see, and what never reaches them."""
 
 import io
+import socket
+import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -192,19 +194,26 @@ def test_a_mount_that_the_process_was_told_of_is_judged_whole(
 class _Rewriting(WsgiFakeMesh):
     def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
         headers = Headers([("x-a", "1"), ("x-a", "2"), ("content-type", "t")])
-        answer = yield CallApp(replace(request, path="/b%2f%20c?q=1", headers=headers))
+        changed = replace(request, authority="judged", method="PUT", headers=headers)
+        answer = yield CallApp(replace(changed, path="/b%2f%20c?q=1"))
         assert isinstance(answer, Response)
         yield Deliver(answer)
 
 
 def test_the_application_sees_the_request_that_was_judged_and_no_other_field() -> None:
     app = App()
-    environ = environ_of(HTTP_X_GONE="1", CONTENT_LENGTH="3", REQUEST_URI="/pay")
+    environ = environ_of(
+        HTTP_X_GONE="1", CONTENT_LENGTH="3", REQUEST_URI="/pay", REMOTE_ADDR="192.0.2.1"
+    )
 
     serve(app, environ, _Rewriting(Acceptor(permissive())))
 
     seen = {k: v for k, v in app.environ.items() if k.startswith(("HTTP_", "CONTENT_"))}
-    assert seen == {"HTTP_X_A": "1,2", "CONTENT_TYPE": "t", "HTTP_HOST": "payment.shop"}
+    assert seen == {"HTTP_X_A": "1,2", "CONTENT_TYPE": "t", "HTTP_HOST": "judged"}
+    assert app.environ["REQUEST_METHOD"] == "PUT"
+    assert app.environ["wsgi.url_scheme"] == "https"
+    peer = MTLS.peer.physical
+    assert (app.environ["REMOTE_ADDR"], app.environ["REMOTE_PORT"]) == (peer.host, str(peer.port))
     # P9: an escaped slash stays escaped, or the application would see a segment more.
     assert app.environ["PATH_INFO"] == "/b%2f c"
     assert app.environ["QUERY_STRING"] == "q=1"
@@ -249,6 +258,63 @@ def test_without_a_mesh_socket_there_is_no_principal_whatever_the_environ_says()
     assert connection.transport_protocol == "raw_buffer"
     assert str(connection.peer.physical) == "10.0.0.9:4711"
     assert connection.local.port == 8080
+    assert connection.joins_fields
+
+
+class Accepted:
+    """A socket of the server's own."""
+
+    def getsockname(self) -> tuple[str, int]:
+        return "10.0.0.1", 8081
+
+    def getpeername(self) -> tuple[str, int]:
+        return "10.0.0.7", 4712
+
+
+def test_the_servers_socket_says_who_calls_and_no_header() -> None:
+    """Servers that trust a proxy take REMOTE_ADDR from X-Forwarded-For."""
+    forged = environ_of(connection=None, REMOTE_ADDR="127.0.0.1")
+    forged["gunicorn.socket"] = Accepted()
+
+    _, mesh = serve(App(), forged)
+
+    [connection] = mesh.connections
+    assert str(connection.peer.physical) == "10.0.0.7:4712"
+    assert connection.local.port == 8081
+
+
+def test_tls_of_the_servers_own_is_neither_plaintext_nor_a_principal() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours, theirs = socket.socketpair()
+    with theirs, context.wrap_socket(ours, True, do_handshake_on_connect=False) as tls:
+        environ = environ_of(connection=None)
+        environ["gunicorn.socket"] = tls
+        _, mesh = serve(App(), environ)
+
+    [connection] = mesh.connections
+    assert connection.transport_protocol == "tls"
+    assert connection.peer.spiffe_id is None
+
+
+def test_a_body_in_chunks_is_a_body() -> None:
+    _, mesh = serve(App(), environ_of(HTTP_TRANSFER_ENCODING="chunked"))
+
+    assert mesh.requests[0].has_body
+
+
+@dataclass(eq=False)
+class _Broken(WsgiFakeMesh):
+    def inbound(self, request: Request, connection: Connection, /) -> Flow[None]:
+        raise RuntimeError("no plan")
+
+
+def test_a_mesh_that_fails_before_it_judges_refuses() -> None:
+    app = App()
+
+    served, _ = serve(app, mesh=_Broken(Acceptor(permissive())))
+
+    assert served.status == "500 Internal Server Error"
+    assert app.environs == []
 
 
 def test_a_failing_check_refuses_and_the_application_does_not_run() -> None:
@@ -365,6 +431,15 @@ def test_a_mesh_that_has_judged_is_not_asked_again() -> None:
     serve(cast("WsgiApp", MeshMiddleware(app, mesh)), mesh=mesh)
 
     assert len(mesh.requests) == 1
+
+
+def test_a_mesh_judges_what_another_has_judged() -> None:
+    outer, inner, app = mesh_of(), mesh_of(deny_all), App()
+
+    served, _ = serve(cast("WsgiApp", MeshMiddleware(app, inner)), mesh=outer)
+
+    assert served.status == "403 Forbidden"
+    assert app.environs == []
 
 
 def test_a_process_waits_for_its_mesh_once() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request
-from meshsdk.upstream.head import HeadError, request_head, verbatim_head
+from meshsdk.upstream.head import HeadError, request_fields, request_head, verbatim_head
 
 
 def _request(*fields: tuple[str, str], method: str = "GET", path: str = "/") -> Request:
@@ -63,6 +63,7 @@ def test_what_belongs_to_one_connection_is_not_passed_on(name: str) -> None:
         _request(method="GET /"),
         _request(method=""),
         _request(("content-length", "1e1")),
+        _request(("content-length", "1"), ("content-length", "2")),
         Request("GET", "shop\r\nx: y", "/"),
     ],
     ids=lambda request: repr((request.method, request.path, request.headers.pairs)),
@@ -70,6 +71,8 @@ def test_what_belongs_to_one_connection_is_not_passed_on(name: str) -> None:
 def test_what_could_split_a_request_is_refused(request_: Request) -> None:
     with pytest.raises(HeadError):
         request_head(request_, body_length=0)
+    with pytest.raises(HeadError):
+        request_fields(request_, body_length=0)
 
 
 def test_a_verbatim_head_keeps_case_and_order_but_for_the_host() -> None:
@@ -83,3 +86,5 @@ def test_a_verbatim_head_keeps_case_and_order_but_for_the_host() -> None:
 def test_a_verbatim_head_is_checked_too() -> None:
     with pytest.raises(HeadError):
         verbatim_head(b"GET", b"/", [(b"X", b"a\r\nY: b")])
+    with pytest.raises(HeadError):
+        verbatim_head(b"GET", b"/", [(b"Content-Length", b"1"), (b"content-length", b"2")])
