@@ -213,6 +213,8 @@ def for_the_bank() -> None:
 
 def guarded(word: bytes) -> bytes:
     """What a guard keeps from others, also where the application goes on in spite of it."""
+    if word == b"open":
+        return word
     if word == b"swallow":
         with suppress(ForbiddenError):
             for_the_bank()
@@ -238,6 +240,16 @@ def test_a_guard_is_told_as_a_policy_is(arity: str, word: bytes) -> None:
         grpc.StatusCode.PERMISSION_DENIED,
         "RBAC: access denied",
     )
+
+
+def test_a_guard_that_says_no_later_ends_the_stream() -> None:
+    words = [b"open", b"swallow"]
+    with served(STRICT, Guarded()) as port, calling(port) as c:
+        error = failed(lambda: list(c.stream_stream(SS)(iter(words))))
+    with aio_served(STRICT, AioGuarded()) as port, calling(port) as c:
+        awaited = failed(lambda: list(c.stream_stream(SS)(iter(words))))
+
+    assert error.code() is awaited.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_what_the_application_says_arrives_unchanged() -> None:

@@ -1,5 +1,6 @@
 """Transports of gRPC channels over real sockets: octets, TLS, back-pressure, ends."""
 
+import math
 import os
 import socket
 import ssl
@@ -21,6 +22,7 @@ from meshsdk.identity.tls_params import ExactUris, SpiffeTrust, Validation
 from meshsdk.resources.tls import UpstreamTls
 from meshsdk.testing.ca import FakeCa
 from meshsdk.upstream.endpoint_transports import EndpointTransport, EndpointTransports, target_of
+from meshsdk.upstream.pool import EXPIRY_MARGIN
 from meshsdk.upstream.tls import ClientContext
 from tests.upstream.mtls import CLIENT, SOCKET, MeshTls, server_context
 from tests.upstream.one_cluster import plan_of
@@ -231,8 +233,58 @@ def test_closing_a_transport_ends_its_connections(opened: EndpointTransports) ->
             assert monotonic() < deadline
 
 
-def test_the_socket_is_for_us_alone(opened: EndpointTransports) -> None:
+class Ahead(SystemClock):
+    """The wall clock is ahead: certificates end soon."""
 
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def time(self) -> float:
+        return super().time() + self._seconds
+
+
+def test_a_connection_ends_before_its_certificate_does() -> None:
+    """THREATS T9."""
+    ahead = Ahead(3600.0 - EXPIRY_MARGIN - 0.05)
+    opened = EndpointTransports(MeshTls(_CA.context("shop/client")), AS_THEY_ARE, ahead)
+    with tls_server(echo) as address:
+        transport = to(address, opened)
+        before = transport.renew_at
+        with dialled(transport) as sock:
+            assert _ended(sock)
+    opened.close()
+
+    assert transport.failure is None
+    assert before == math.inf
+    assert transport.renew_at <= ahead.monotonic()
+
+
+def test_a_transport_is_of_the_trust_that_was_in_force() -> None:
+    tls = MeshTls(_CA.context("shop/client"))
+    opened = transports(tls)
+    tls.generation = 3
+    transport = to(Address("127.0.0.1", 9), opened)
+    tls.generation = 4
+
+    assert (transport.generation, opened.generation) == (3, 4)
+    opened.close()
+
+
+def test_a_transport_that_is_closed_while_it_dials_ends_what_it_dialled() -> None:
+    class Closing(MeshTls):
+        def context(self, socket: UpstreamTls, protocol: str, sni: str) -> ClientContext:
+            transport.close()
+            return super().context(socket, protocol, sni)
+
+    opened = transports(Closing(_CA.context("shop/client")))
+    with tls_server(echo) as address:
+        transport = to(address, opened)
+        with dialled(transport) as sock:
+            assert _ended(sock)
+    opened.close()
+
+
+def test_the_socket_is_for_us_alone(opened: EndpointTransports) -> None:
     transport = to(Address("127.0.0.1", 9), opened)
     directory = Path(transport.target.removeprefix("unix:")).parent
 
