@@ -109,6 +109,8 @@ def through(plan: Plan, selected: Selected, request: Request, context: CallConte
             context.flag(flag)
         closed = ResetReason.CONNECTION_TERMINATION
         return _reset(Reset(closed, denied.details, request_sent=False))
+    if selected.refusal:
+        return _reset(_refused(selected.refusal))
     if selected.hcm is None:
         return _tcp(plan, selected, context)
     http = selected.listener.http_plan(selected.hcm)

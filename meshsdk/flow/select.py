@@ -40,6 +40,8 @@ class Selected:
     chain: FilterChain | None = None
     hcm: HttpConnectionManager | None = None
     """Of an API listener or of the chain's end."""
+    refusal: str = ""
+    """Why the call cannot go on here; empty: it can."""
 
 
 def outbound(plan: Plan, target: Target) -> Selected | None:
@@ -48,7 +50,10 @@ def outbound(plan: Plan, target: Target) -> Selected | None:
     if known is _UNKNOWN:
         if len(plan.selected) >= _REMEMBERED:
             plan.selected.clear()
-        known = plan.selected[target] = find_outbound(plan, target)
+        found = find_outbound(plan, target)
+        if found is not None and target.tls:
+            found.refusal = _unread_tls(found, target)
+        known = plan.selected[target] = found
     assert known is None or isinstance(known, Selected)
     return known
 
@@ -72,6 +77,18 @@ def find_outbound(plan: Plan, target: Target) -> Selected | None:
     local = Address(addresses[0] if addresses else target.host, target.port)
     found = _wildcard(plan, target.port) or plan.virtual_outbound or plan.only_outbound
     return None if found is None else select_on(found, _connection(target, local))
+
+
+def _unread_tls(selected: Selected, target: Target) -> str:
+    """What an HTTP codec would make of a ClientHello. To go on in its place would be to send in
+    plaintext what the application asked to be encrypted."""
+    if selected.hcm is None or (selected.chain is not None and selected.chain.tls is not None):
+        return ""
+    name = selected.listener.listener.name
+    return (
+        f"https to {target.host}:{target.port}: the listener {name} reads HTTP, not the application's"
+        " own TLS; ask for http, which the mesh encrypts as its policy says"
+    )
 
 
 def inbound(plan: Plan, connection: Connection) -> Selected | None:

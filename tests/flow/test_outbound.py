@@ -293,6 +293,16 @@ def test_passthrough_dials_what_the_application_asked_for() -> None:
     assert isinstance(handed.outcome, Dialed)
 
 
+def test_https_is_never_sent_in_plaintext_by_an_http_listener() -> None:
+    mesh = Mesh(config("{cluster: c}"))
+
+    effect = next(mesh.call(target=Target("reviews", 443, tls=True)))
+
+    assert isinstance(effect, Deliver)
+    assert isinstance(effect.outcome, Reset)
+    assert "https to reviews:443: the listener out reads HTTP" in effect.outcome.detail
+
+
 def test_blackhole_refuses_and_names_registry_only() -> None:
     mesh = Mesh(TCP % "BlackHoleCluster")
 
