@@ -86,8 +86,8 @@ def _unread_tls(selected: Selected, target: Target) -> str:
         return ""
     name = selected.listener.listener.name
     return (
-        f"https to {target.host}:{target.port}: the listener {name} reads HTTP, not the application's"
-        " own TLS; ask for http, which the mesh encrypts as its policy says"
+        f"https to {target.host}:{target.port}: the listener {name} reads HTTP, not"
+        " TLS of the application; ask for http, which the mesh encrypts as its policy says"
     )
 
 
