@@ -11,7 +11,7 @@ from meshsdk.downstream.asgi_http import in_steps
 from meshsdk.downstream.tls_transport import TlsTransport
 from meshsdk.identity.session import TlsSession
 from meshsdk.testing._handshake import contexts_of
-from tests.downstream.mesh import PAYMENT, SERVER, client_context
+from tests.downstream.mesh import PAYMENT, SERVER, client_context, stranger
 
 
 class Plain(asyncio.Transport):
@@ -57,7 +57,7 @@ class Server(asyncio.Protocol):
         self.told.append("end")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.told.append("lost")
+        self.told.append("lost" if exc is None else type(exc).__name__)
 
     def pause_writing(self) -> None:
         self.told.append("pause")
@@ -134,6 +134,49 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_not_lost() -> Non
     assert both.server.got == b"at once"
 
 
+def test_no_protocol_is_set_before_the_peer_is_verified() -> None:
+    both = Both()
+
+    both.tls.data_received(both.peer.outgoing())
+    with pytest.raises(AssertionError):
+        both.tls.get_protocol()
+    both.exchange()
+
+    assert both.tls.get_protocol() is both.server
+
+
+def test_a_session_whose_peer_was_refused_carries_nothing() -> None:
+    """Whoever goes on in spite of the error gets no octet, and none out."""
+    session = TlsSession(contexts_of(PAYMENT).server(SERVER), server_side=True)
+    peer = TlsSession(stranger(), server_hostname="a.test")
+    with pytest.raises(ssl.SSLError, match="handshake is not over"):
+        session.send(b"early")
+    peer.start()
+    session.receive(peer.outgoing())
+    peer.receive(session.outgoing())
+
+    with pytest.raises(ssl.SSLError):
+        session.receive(peer.outgoing() + peer.send(b"secret"))
+
+    assert not session.is_open
+    with pytest.raises(ssl.SSLError):
+        session.receive(peer.send(b"again"))
+    with pytest.raises(ssl.SSLError):
+        session.send(b"answer")
+
+
+def test_nothing_comes_or_goes_after_the_close(both: Both) -> None:
+    record = both.peer.send(b"late")
+    both.tls.close()
+    both.raw.sent.clear()
+
+    both.tls.data_received(record)
+    both.tls.write(b"late")
+
+    assert both.server.got == b""
+    assert both.raw.sent == []
+
+
 def test_what_is_corked_is_one_write(both: Both) -> None:
     both.tls.cork()
     both.tls.write(b"head ")
@@ -205,7 +248,7 @@ def test_a_broken_record_ends_the_connection(both: Both) -> None:
     assert both.server.got == b""
     assert both.raw.ended == "closed"
     both.tls.connection_lost(None)
-    assert both.server.told == ["lost"]
+    assert both.server.told == ["SSLError"]
 
 
 def test_a_refused_handshake_sets_no_protocol() -> None:

@@ -146,6 +146,24 @@ def test_claims_are_redacted_unless_they_are_listed() -> None:
     assert shown.nearest[0].failed.actual == "'user'"
 
 
+def test_metadata_of_other_filters_is_always_redacted() -> None:
+    asked: Config = {
+        "metadata": {
+            "filter": "envoy.filters.http.ext_authz",
+            "path": [{"key": "user"}],
+            "value": {"string_match": {"exact": "admin"}},
+        }
+    }
+    metadata: dict[str, dict[str, object]] = {"envoy.filters.http.ext_authz": {"user": "alice"}}
+    everything = Shown(headers={"user"}, claims={"user"})
+
+    found = recorded({"rules": rules(ANY, asked)}, Given(metadata=metadata), everything)
+
+    assert found.nearest[0].failed.actual == REDACTED
+    assert "admin" not in str(found)
+    assert "alice" not in str(found)
+
+
 def test_control_characters_and_long_values_cannot_break_a_log_line() -> None:
     found = recorded({"rules": rules(PAY)}, Given(path="/a\nb" + "x" * 1000))
 
@@ -184,7 +202,8 @@ def test_a_matcher_tree_names_its_action() -> None:
 
 
 def test_only_so_many_policies_are_looked_through() -> None:
-    many = {f"p{i:05}": policy(header("x-a", str(i))) for i in range(3000)}
+    far = {f"p{i:05}": policy(header("x-a", str(i)), POST) for i in range(2999)}
+    many = {**far, "p02999": policy(POST)}
     given = Given()
     context = given.context()
     build({"rules": {"policies": many}}).on_request(given.request(), context)
@@ -192,5 +211,5 @@ def test_only_so_many_policies_are_looked_through() -> None:
     found = context.judgements[0].explain(SHOWN)
 
     assert found.policies == 3000
-    assert len(found.nearest) == 3
+    assert [near.policy for near in found.nearest] == ["p00000", "p00001", "p00002"]
     assert isinstance(build({"rules": rules()}).enforced, rbac_engine.RuleEngine)

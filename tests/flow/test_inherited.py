@@ -16,7 +16,7 @@ from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request
 from meshsdk.call.serving import Serving, current_serving, enter_serving, leave_serving
 from meshsdk.call.spiffe_id import SpiffeId
-from meshsdk.flow.inherited import serving_of
+from meshsdk.flow.inherited import patience, serving_of
 from meshsdk.flow.plan import Plan
 from meshsdk.routing.action import Chosen
 from meshsdk.routing.table import RouteTable
@@ -111,6 +111,27 @@ def test_work_that_goes_on_after_the_answer_has_no_deadline() -> None:
 
     assert send.timeout == pytest.approx(10.0)
     assert send.attempt.request.headers.get("traceparent") == TRACE
+
+
+def test_configuration_is_waited_for_no_longer_than_the_caller_waits() -> None:
+    mesh = Mesh(config("{cluster: c}"))
+    now = mesh.clock.monotonic()
+
+    alone = patience(mesh.live, 5.0)
+    with serving(now + 2.0):
+        shorter, own = patience(mesh.live, 5.0), patience(mesh.live, 1.0)
+        current = current_serving()
+        assert current is not None
+        current.is_over = True
+        over = patience(mesh.live, 5.0)
+    with serving(now - 1.0):
+        late = patience(mesh.live, 5.0)
+    with serving(None):
+        unbounded = patience(mesh.live, 5.0)
+
+    assert (alone, over, unbounded) == (5.0, 5.0, 5.0)
+    assert shorter == pytest.approx(2.0)
+    assert (own, late) == (1.0, 0.0)
 
 
 def test_deadlines_can_be_switched_off() -> None:

@@ -7,7 +7,7 @@ import pytest
 from meshsdk.call.decision_record import DecisionRecord, Shown
 from meshsdk.call.effects import Deliver
 from meshsdk.call.headers import Headers
-from meshsdk.call.message import Response
+from meshsdk.call.message import Request, Response
 from meshsdk.flow.inbound import inbound
 from meshsdk.runtime.explain import explain_inbound
 from meshsdk.telemetry import CallDenied, DecisionAudited, DryRunDecided, Event, Why
@@ -27,10 +27,10 @@ DRY = STRICT.replace(
 NAMED = replace(REQUEST, headers=Headers([("x-request-id", "r-1")]))
 
 
-def told(config: str, peer: str) -> list[Event]:
+def told(config: str, peer: str, request: Request = NAMED) -> list[Event]:
     mesh, events = Mesh(config), list[Event]()
     mesh.source.live.emit = events.append
-    effect = next(inbound(mesh.source, NAMED, connection(peer)))
+    effect = next(inbound(mesh.source, request, connection(peer)))
     if isinstance(effect, Deliver):
         assert isinstance(effect.outcome, Response)
         assert effect.outcome.body == b"RBAC: access denied"
@@ -66,8 +66,8 @@ def test_a_dry_run_tells_its_result_and_refuses_nothing() -> None:
 
 
 def test_records_are_made_when_asked_and_only_so_many_a_second() -> None:
-    clock = FakeClock()
-    budget = RecordBudget(clock)
+    clock, shown = FakeClock(), Shown(headers={"x-role"})
+    budget = RecordBudget(clock, shown)
     made: list[Shown] = []
 
     def ask() -> bool:
@@ -87,7 +87,9 @@ def test_records_are_made_when_asked_and_only_so_many_a_second() -> None:
 
     assert at_once == [True] * 20 + [False] * 2
     assert ask()
-    assert len(made) == 21
+    assert made == [shown] * 21
+    clock.advance(3600.0)
+    assert [ask() for _ in range(22)] == [True] * 20 + [False] * 2
 
 
 def test_a_record_is_worked_out_once() -> None:
@@ -131,6 +133,18 @@ def test_a_policy_that_asks_for_it_is_audited_whatever_it_decides() -> None:
     assert (allowed.allowed, allowed.policy, allowed.principal) == (True, "p", ALICE)
     assert isinstance(audited, DecisionAudited | CallDenied)
     assert {type(audited), type(denied)} == {DecisionAudited, CallDenied}
+
+
+def test_no_event_tells_the_query_which_may_hold_a_token() -> None:
+    request = replace(NAMED, path=f"{NAMED.path}?access_token=s3cret")
+
+    events = told(AUDIT, BOB, request)
+
+    assert {type(event) for event in events} == {DecisionAudited, CallDenied}
+    assert "s3cret" not in repr(events)
+    for event in events:
+        assert isinstance(event, DecisionAudited | CallDenied)
+        assert event.path == NAMED.path
 
 
 @pytest.mark.parametrize(
