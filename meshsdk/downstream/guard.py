@@ -1,8 +1,9 @@
 """`@require`: what policy cannot know, asked in the application's own code."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction
 from typing import Final, ParamSpec, TypeAlias, TypeVar, cast
 
 from meshsdk.call.connection import Peer
@@ -69,6 +70,8 @@ def require(
                 return await function(*args, **kwargs)
 
             return cast("Callable[P, R]", checked_async)
+        if isasyncgenfunction(function):
+            return cast("Callable[P, R]", _checked_stream(check, function))
 
         @wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -78,6 +81,30 @@ def require(
         return checked
 
     return guard
+
+
+def _checked_stream(
+    check: Callable[[], None], function: Callable[P, AsyncGenerator[object, object]]
+) -> Callable[P, AsyncGenerator[object, object]]:
+    """An async generator stays one: servers and frameworks ask for the kind of a handler. What its
+    caller sends or throws in reaches it."""
+
+    @wraps(function)
+    async def checked(*args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[object, object]:
+        check()
+        async with aclosing(function(*args, **kwargs)) as stream:
+            step = stream.asend(None)
+            while True:
+                try:
+                    item = await step
+                except StopAsyncIteration:
+                    return
+                try:
+                    step = stream.asend((yield item))
+                except Exception as error:
+                    step = stream.athrow(error)
+
+    return checked
 
 
 def _refused(why: str) -> ForbiddenError:

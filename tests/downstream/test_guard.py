@@ -1,6 +1,8 @@
 """`@require`, `current_jwt`: guards in handlers."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from inspect import isasyncgenfunction
 
 import pytest
 
@@ -143,6 +145,35 @@ def test_coroutines_are_guarded_before_they_run() -> None:
 
     assert ran == []
     assert handler.__name__ == "handler"
+
+
+def test_async_generators_are_guarded_and_stay_what_they_are() -> None:
+    heard: list[object] = []
+
+    @require(principal=ID)
+    async def items() -> AsyncGenerator[object, object]:
+        try:
+            heard.append((yield 1))
+            yield 2
+        except ValueError:
+            heard.append("thrown")
+            yield 3
+        finally:
+            heard.append("closed")
+
+    async def work() -> list[object]:
+        refused = items()
+        with pytest.raises(ForbiddenError):
+            await anext(refused)
+        set_current(Current(Peer(SpiffeId.parse(ID)), Given().context()))
+        stream = items()
+        found = [await anext(stream), await stream.asend("a"), await stream.athrow(ValueError())]
+        await stream.aclose()
+        return found
+
+    assert isasyncgenfunction(items)
+    assert asyncio.run(work()) == [1, 2, 3]
+    assert heard == ["a", "thrown", "closed"]
 
 
 @pytest.mark.parametrize(

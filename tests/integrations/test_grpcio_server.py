@@ -478,6 +478,10 @@ class AioService:
     async def us(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
         yield self.word(request)
 
+    @meshsdk.require(namespace="shop")
+    async def us_guarded(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
+        yield self.word(request)
+
     async def us_write(self, request: bytes, context: Any) -> None:
         await context.write(self.word(request))
 
@@ -497,6 +501,7 @@ class AioService:
             {
                 "UU": GRPC.unary_unary_rpc_method_handler(self.uu),
                 "US": GRPC.unary_stream_rpc_method_handler(self.us),
+                "USGuarded": GRPC.unary_stream_rpc_method_handler(self.us_guarded),
                 "USWrite": GRPC.unary_stream_rpc_method_handler(self.us_write),
                 "SU": GRPC.stream_unary_rpc_method_handler(self.su),
                 "SS": GRPC.stream_stream_rpc_method_handler(self.ss_read),
@@ -533,6 +538,7 @@ def aio_served(config: str, service: AioService) -> Generator[int]:
 
 AIO: dict[str, Callable[[Any, bytes], Any]] = {
     **ARITIES,
+    "USGuarded": lambda c, w: b"".join(c.unary_stream("/test.Echo/USGuarded")(w)),
     "USWrite": lambda c, w: b"".join(c.unary_stream("/test.Echo/USWrite")(w)),
     "Sync": lambda c, w: c.unary_unary("/test.Echo/Sync")(w),
 }

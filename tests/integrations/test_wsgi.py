@@ -3,6 +3,7 @@
 import io
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -16,6 +17,7 @@ from meshsdk.call.headers import Headers
 from meshsdk.call.message import BodyEnd, LocalReply, Request, Response
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.wsgi_environ import Environ, StartResponse, WsgiApp
+from meshsdk.errors import UsageError
 from meshsdk.integrations.wsgi import MeshMiddleware
 from tests.downstream.mesh import ORDER_ID, FakeMesh, Rule, allow_all, permissive
 from tests.integrations.asgi_server import DENIED, MTLS, PLAIN, deny_all
@@ -423,6 +425,67 @@ def test_the_legacy_write_sends_after_the_head() -> None:
 
     assert (served.written, served.body) == ([b"by hand "], b"and not")
     assert mesh.ends == [BodyEnd(15, 0)]
+
+
+def test_what_a_framework_writes_after_a_guards_refusal_is_not_sent() -> None:
+    @require(principal="nobody")
+    def pay() -> None:
+        raise AssertionError
+
+    def framework(_environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            pay()
+        except Exception:
+            write = start_response("500 Internal Server Error", [])
+            write(b"Traceback")
+            return [b"more of it"]
+        return []
+
+    served, mesh = serve(framework)
+
+    assert served.status == "403 Forbidden"
+    assert (served.written, served.body) == ([], b"RBAC: access denied")
+    assert len(mesh.ends) == 1
+
+
+@pytest.mark.parametrize("heads", [0, 2])
+def test_an_application_that_breaks_the_protocol_is_told(heads: int) -> None:
+    def app(_environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        for _ in range(heads):
+            start_response("200 OK", [])
+        return [b"x"]
+
+    mesh = mesh_of()
+
+    with pytest.raises(UsageError, match="start_response"):
+        serve(app, mesh=mesh)
+
+    assert len(mesh.ends) == 1
+
+
+def test_an_error_after_the_head_is_the_servers_to_raise() -> None:
+    def app(_environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        yield b"half"
+        try:
+            raise ValueError("mine")
+        except ValueError:
+            start_response("500 Internal Server Error", [], sys.exc_info())
+        yield b"never"
+
+    class Strict(Served):
+        def start_response(
+            self, status: str, headers: list[tuple[str, str]], exc_info: object = None
+        ) -> Callable[[bytes], object]:
+            if isinstance(exc_info, tuple):
+                raise cast("ValueError", exc_info[1])
+            return super().start_response(status, headers)
+
+    iterable = iter(MeshMiddleware(app, mesh_of())(environ_of(), Strict().start_response))
+
+    assert next(iterable) == b"half"
+    with pytest.raises(ValueError, match="mine"):
+        next(iterable)
 
 
 def test_a_mesh_that_has_judged_is_not_asked_again() -> None:
