@@ -9,7 +9,7 @@ from collections.abc import Callable
 import tenacity
 
 from meshsdk.call.message import Outcome, Reset, ResetReason
-from meshsdk.errors import AttemptError, AttemptTimeoutError
+from meshsdk.errors import AttemptError, AttemptTimeoutError, UsageError
 from meshsdk.resilience.caller_retries import Judged, Tried
 
 _TIMEOUTS = frozenset(
@@ -35,6 +35,10 @@ class RetryStrategy:
     def __init__(
         self, wait: Wait | None = None, stop: Stop | None = None, retry: Retry | None = None
     ) -> None:
+        for name, given in (("wait", wait), ("stop", stop), ("retry", retry)):
+            if given is not None and not callable(given):
+                told = f"expected a strategy of tenacity, as wait_fixed(1), found {given!r}"
+                raise UsageError(f"RetryStrategy.{name}: {told}")
         self._wait = wait
         self._stop = stop
         self._retry = retry

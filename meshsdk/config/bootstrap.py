@@ -114,6 +114,11 @@ class Bootstrap:
     ca: Server | None = None
     """An Istio CA, where certificates come by CSR."""
 
+    def __post_init__(self) -> None:
+        """ConfigError where no server is named."""
+        if not self.servers:
+            raise ConfigError("bootstrap.servers", "expected at least one server, found none")
+
 
 def parse_grpc_bootstrap(text: str, origin: str) -> Bootstrap:
     """A bootstrap in gRPC's JSON form (gRFC A27, A29). `origin` names it in errors.

@@ -9,6 +9,7 @@ from meshsdk import ConfigError, Mesh, UsageError
 from meshsdk.config.bootstrap import (
     Bootstrap,
     CertificateFiles,
+    Node,
     from_istio_environment,
     parse_grpc_bootstrap,
 )
@@ -101,6 +102,11 @@ def test_a_bootstrap_that_says_too_little_is_refused_by_place(data: Json, where:
 def test_what_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected"):
         parse_grpc_bootstrap(text, "bootstrap.json")
+
+
+def test_a_bootstrap_without_servers_is_none() -> None:
+    with pytest.raises(ConfigError, match=r"bootstrap\.servers: expected at least one server"):
+        Bootstrap((), Node("sidecar~10.0.0.7~web-1.shop~shop.svc.cluster.local"))
 
 
 def test_an_empty_variable_of_a_file_is_as_good_as_none() -> None:

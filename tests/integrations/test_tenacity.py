@@ -1,5 +1,7 @@
 """tenacity's strategies in place of a route's retry policy; flows driven by hand, then sockets."""
 
+from typing import Any, cast
+
 import httpx
 import pytest
 from tenacity import (
@@ -16,7 +18,7 @@ from tenacity import (
 from meshsdk.call.effects import Sleep
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Reset, ResetReason, Response
-from meshsdk.errors import AttemptTimeoutError
+from meshsdk.errors import AttemptTimeoutError, UsageError
 from meshsdk.integrations.tenacity import RetryStrategy
 from meshsdk.runtime.options import Options
 from tests.flow.plans import GET, Mesh, config, delivered, finish, refused, sent_to
@@ -34,6 +36,11 @@ def mesh(route: str, strategy: RetryStrategy, more: str = "") -> Mesh:
     found = Mesh(config(route, more=more))
     found.live.retry = strategy
     return found
+
+
+def test_a_number_is_no_strategy() -> None:
+    with pytest.raises(UsageError, match=r"RetryStrategy\.wait: expected a strategy of tenacity"):
+        RetryStrategy(wait=cast("Any", 3))
 
 
 def test_a_strategy_retries_where_the_feed_would_not() -> None:
