@@ -162,6 +162,17 @@ def test_a_file_that_is_no_suite_is_an_error_of_its_own(
     assert problem in capsys.readouterr().err
 
 
+def test_a_report_that_cannot_be_written_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "missing" / "results.xml"
+
+    code = main(["authz", "test", _write(tmp_path, CASES), "--junit", str(out)])
+
+    assert code == 2
+    assert f"--junit {out}: No such file or directory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("request_text", "problem"),
     [

@@ -51,5 +51,8 @@ def _test(options: argparse.Namespace) -> int:
     for name, results in suites:
         print(text(name, results))
     if options.junit:
-        Path(options.junit).write_text(junit(suites), encoding="utf-8")
+        try:
+            Path(options.junit).write_text(junit(suites), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--junit {options.junit}: {error.strerror}") from error
     return 0 if all(result.passed for _, results in suites for result in results) else 1
