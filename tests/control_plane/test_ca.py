@@ -130,6 +130,27 @@ def test_a_client_certificate_beats_a_token_that_names_another(running: Running)
     assert uris(answer[0]) == [str(CART)]
 
 
+@pytest.mark.parametrize("is_fixed", [True, False])
+def test_a_mutual_port_takes_nobody_without_a_certificate(running: Running, is_fixed: bool) -> None:
+    tls = running.state.signing().server_tls(("127.0.0.1",), mutual=True)
+    server = GrpcServer(threads=1)
+    own = TokenIssuer.of(OWN_ISSUER, running.state.token_key().jwks)
+    service = CertificateService(
+        running.state.signing, Authenticator("cluster.local", lambda: [own], CLOCK)
+    )
+    service.add_to(server)
+    port = server.listen(tls=tls if is_fixed else lambda: tls)
+    server.start()
+    credentials = running.credentials(token_file=str(running.token()))
+    caller = IstioCaCaller(Server(f"127.0.0.1:{port}", credentials))
+
+    answer = caller.create_certificate(recorded_csr(), 60)
+    server.stop()
+
+    assert isinstance(answer, CaRefusal)
+    assert answer.code == "UNAVAILABLE"
+
+
 def test_on_plaintext_there_is_no_ca(running: Running) -> None:
     server = Server(f"127.0.0.1:{running.plain_port}", Credentials(tls=False))
 

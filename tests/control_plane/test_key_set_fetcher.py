@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from meshsdk.control_plane.istio.request_authentication import JwtRule
 from meshsdk.control_plane.key_set_fetcher import KeySetFetcher
+from meshsdk.control_plane.key_sets import fetch
 from meshsdk.identity.token_key import TokenKey
 from meshsdk.testing.clock import FakeClock
 
@@ -102,3 +104,40 @@ def test_what_is_no_key_set_is_none(pages: Pages) -> None:
     fetcher.stop()
 
     assert fetcher(bad) is None
+
+
+def test_an_issuer_points_at_no_file_of_ours(pages: Pages, tmp_path: Path) -> None:
+    local = tmp_path / "jwks"
+    local.write_text(KEYS)
+    said = f'{{"jwks_uri": "{local.as_uri()}"}}'
+    pages.texts["/.well-known/openid-configuration"] = said
+
+    assert fetch(JwtRule("https://issuer", jwks_uri=local.as_uri())) is None
+    assert fetch(JwtRule(pages.url)) is None
+
+
+def test_a_key_set_is_a_mebibyte_at_most(pages: Pages) -> None:
+    pages.texts["/jwks"] = KEYS.ljust(1 << 20)
+    pages.texts["/more"] = " " * (1 << 20) + KEYS
+
+    assert fetch(JwtRule("https://issuer", jwks_uri=f"{pages.url}/jwks")) is not None
+    assert fetch(JwtRule("https://issuer", jwks_uri=f"{pages.url}/more")) is None
+
+
+def test_a_key_set_stays_while_its_server_fails(pages: Pages) -> None:
+    pages.texts["/jwks"] = KEYS
+    clock, came = FakeClock(), threading.Event()
+    fetcher = KeySetFetcher({}, clock, came.set)
+    rule = JwtRule("https://issuer", jwks_uri=f"{pages.url}/jwks")
+    fetcher(rule)
+    assert came.wait(PATIENCE)
+
+    pages.texts.clear()
+    clock.advance(1201.0)
+    came.clear()
+    pages.texts["/other"] = KEYS
+    fetcher(JwtRule("https://issuer", jwks_uri=f"{pages.url}/other"))  # wakes it; fetched last
+    assert came.wait(PATIENCE)
+    fetcher.stop()
+
+    assert fetcher(rule) == KEYS

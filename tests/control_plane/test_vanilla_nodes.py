@@ -43,6 +43,17 @@ def test_without_metadata_outbound_listeners_keep_their_ports(tmp_path: Path) ->
     ]
 
 
+def test_nobody_gets_the_key_of_another_by_saying_its_node_id(tmp_path: Path) -> None:
+    state = a_state(tmp_path, FakeClock(time=SystemClock().time()))
+    nodes = VanillaNodes(state.signing, None)
+    web = SpiffeId.of_workload("cluster.local", "shop", "web")
+
+    first = nodes.variant(FEED, {"id": "a"}, CART)[SECRET]["default"]
+    second = nodes.variant(FEED, {"id": "a"}, web)[SECRET]["default"]
+
+    assert first != second
+
+
 def test_a_certificate_is_kept_until_half_of_its_life_or_new_roots(tmp_path: Path) -> None:
     clock = FakeClock(time=SystemClock().time())
     state = a_state(tmp_path, clock)

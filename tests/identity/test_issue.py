@@ -47,6 +47,12 @@ def signed(csr: bytes, ca: CertificateAuthority = CA, ttl: float = 3600.0) -> x5
     return x509.load_pem_x509_certificate(ca.sign(csr, ID, ttl)[0])
 
 
+@pytest.mark.parametrize("name", ["", "TD.test", "td.test/ns", "td test", "td.test\n"])
+def test_a_ca_is_of_a_trust_domain(name: str) -> None:
+    with pytest.raises(IdentityError, match="trust domain"):
+        CertificateAuthority.self_signed(name, FixedClock())
+
+
 def test_an_svid_has_what_the_standard_and_istio_ask_for() -> None:
     leaf = signed(request(p256()))
 
