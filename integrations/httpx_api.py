@@ -209,6 +209,8 @@ class Settings:
         if scheme not in _PORTS:
             raise self.errors.unsupported_protocol(
                 f"Request URL has an unsupported protocol '{scheme}://'."
+                if scheme
+                else "Request URL is missing an 'http://' or 'https://' protocol."
             )
         host, port = url.raw_host.decode("ascii"), url.port or _PORTS[scheme]
         if scheme == "http":

@@ -12,6 +12,7 @@ from meshsdk.cli import serve_control_plane
 from meshsdk.control_plane.folder import Options, build_config, load_folder
 from meshsdk.control_plane.istio.loader import Loaded
 from meshsdk.control_plane.istio.proxies import parse_proxy
+from meshsdk.control_plane.istio.request_authentication import key_set_problem
 from meshsdk.control_plane.istio.translate import translate
 from meshsdk.errors import UsageError
 
@@ -149,6 +150,10 @@ def _given(text: str) -> tuple[str, str]:
     if not equals or not uri:
         raise UsageError(f"--jwks: expected URI=FILE, found {text!r}")
     try:
-        return uri, Path(file).read_text("utf-8")
+        keys = Path(file).read_text("utf-8")
     except (OSError, UnicodeError) as error:
         raise UsageError(f"--jwks: cannot read {file}: {error}") from error
+    problem = key_set_problem(keys)
+    if problem is not None:
+        raise UsageError(f"--jwks: {file}: expected a JSON Web Key Set: {problem}")
+    return uri, keys

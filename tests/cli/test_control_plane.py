@@ -99,6 +99,18 @@ def test_a_given_key_set_stands_for_its_uri(
     assert json.dumps(KEYS)[1:-1] in json.dumps(state["LDS"])
 
 
+def test_a_file_that_is_no_key_set_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = folder / "keys.json"
+    keys.write_text("a: b")
+
+    code = main(["control-plane", str(folder), "--jwks", f"https://keys.example/jwks={keys}"])
+
+    assert code == 2
+    assert f"--jwks: {keys}: expected a JSON Web Key Set" in capsys.readouterr().err
+
+
 def test_proxies_may_fetch_key_sets_themselves(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
