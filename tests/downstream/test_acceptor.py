@@ -1,10 +1,11 @@
 import logging
+import ssl
 
 import pytest
 
 from meshsdk.call.address import UNKNOWN, Address
 from meshsdk.call.connection import Connection, Peer
-from meshsdk.downstream.acceptor import Acceptor
+from meshsdk.downstream.acceptor import Acceptor, established
 from meshsdk.downstream.address import address_of
 from meshsdk.downstream.decision import Close, Decision, Plaintext
 from meshsdk.errors import IdentityError
@@ -99,3 +100,25 @@ def test_each_reason_is_told_loudly_once(caplog: pytest.LogCaptureFixture) -> No
 )
 def test_socket_names_are_addresses(name: object, expected: Address) -> None:
     assert address_of(name) == expected
+
+
+def test_tls_that_is_not_ours_proves_nobody() -> None:
+    foreign = ssl.create_default_context().wrap_bio(
+        ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="a.test"
+    )
+
+    found = established(Connection(LOCAL, Peer(connection=PEER)), foreign)
+
+    assert found.peer == Peer(connection=PEER)
+    assert found.local_uri_sans == ()
+
+
+def test_what_peers_invent_fills_neither_log_nor_memory(caplog: pytest.LogCaptureFixture) -> None:
+    acceptor = Acceptor(Always(Plaintext()))
+
+    with caplog.at_level(logging.WARNING, "meshsdk.downstream"):
+        for number in range(200):
+            acceptor.closed(f"reason {number}", LOCAL)
+            acceptor.closed(f"reason {number}", LOCAL)
+
+    assert len(caplog.records) == 64

@@ -169,6 +169,7 @@ def test_async_generators_are_guarded_and_stay_what_they_are() -> None:
         stream = items()
         found = [await anext(stream), await stream.asend("a"), await stream.athrow(ValueError())]
         await stream.aclose()
+        assert heard[-1] == "closed"
         return found
 
     assert isasyncgenfunction(items)

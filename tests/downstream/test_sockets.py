@@ -13,6 +13,7 @@ from meshsdk.downstream.acceptor import Acceptor, Judged
 from meshsdk.downstream.decision import Tls
 from meshsdk.downstream.server_context import MeshServerContext
 from meshsdk.downstream.sockets import PlainSocket
+from meshsdk.testing.clock import FakeClock
 from tests.downstream.mesh import (
     ORDER_ID,
     anonymous_client,
@@ -93,6 +94,24 @@ def test_first_bytes_in_pieces_are_waited_for() -> None:
         with MeshServerContext(Nudging(permissive())).wrap_socket(accepted) as server:
             line = GET[: GET.index(b"\n") + 1]
             assert server.recv(100) == line
+
+
+def test_a_peer_that_drips_is_closed_when_its_time_is_over() -> None:
+    """Each octet in time is not enough: all of the first ones must come within it."""
+    clock = FakeClock()
+    with connected() as (client, accepted):
+
+        class Dripping(Acceptor):
+            def judge(self, data: bytes, local: Address, peer: Address = UNKNOWN) -> Judged | None:
+                judged = super().judge(data, local, peer)
+                clock.advance(6.0)
+                client.sendall(GET[len(data) : len(data) + 1])
+                return judged
+
+        client.sendall(GET[:1])
+
+        with pytest.raises(TimeoutError):
+            MeshServerContext(Dripping(permissive(), clock=clock)).wrap_socket(accepted)
 
 
 def test_plaintext_at_a_strict_port_is_closed_and_nothing_is_answered() -> None:
