@@ -205,7 +205,7 @@ def test_a_mirror_ends_with_a_body_that_breaks_off(colour: Colour) -> None:
 
 @every_colour
 def test_a_mirror_that_hangs_holds_up_nothing(colour: Colour, one: Upstream) -> None:
-    route = "{cluster: c, timeout: 0.3s, request_mirror_policies: [{cluster: shadow}]}"
+    route = "{cluster: c, timeout: 1s, request_mirror_policies: [{cluster: shadow}]}"
     with closing(socket.create_server(("127.0.0.1", 0))) as deaf:
         more = endpoints_of("shadow", deaf.getsockname()[1])
         with mesh_of(route, one.port, more=more) as mesh:
