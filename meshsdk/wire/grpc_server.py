@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,24 @@ def _until_the_call_ends(behaviour: StreamBehaviour) -> StreamBehaviour:
     return lambda raw, call: behaviour(requests(raw), call)
 
 
+def only_news(
+    known: ServerTls, newest: Callable[[], ServerTls], make: Callable[[ServerTls], T]
+) -> Callable[[], T | None]:
+    """What gRPC asks before each handshake. Where nothing is new it must hear so: each answer
+    replaces what handshakes on other threads are made with at that moment, and is freed too early
+    for them (a crash of the process, seen when eight clients connected at once)."""
+    given = [known]
+
+    def fetched() -> T | None:
+        found = newest()
+        if found == given[0]:
+            return None
+        given[0] = found
+        return make(found)
+
+    return fetched
+
+
 def _credentials(tls: ServerTls | Callable[[], ServerTls]) -> Any:
     untyped: Any = grpc
     if not isinstance(tls, ServerTls):
@@ -154,7 +174,7 @@ def _credentials(tls: ServerTls | Callable[[], ServerTls]) -> Any:
 
         return untyped.dynamic_ssl_server_credentials(
             configuration(current),
-            lambda: configuration(newest()),
+            only_news(current, newest, configuration),
             current.require_client_certificate,
         )
     return untyped.ssl_server_credentials(

@@ -77,7 +77,12 @@ def test_the_verdict_for_programs_is_one_object(capsys: pytest.CaptureFixture[st
 def demo(directory: Path, *options: str) -> Generator[tuple["subprocess.Popen[str]", str]]:
     """A running demo, and the mark by which its processes are known."""
     mark = uuid.uuid4().hex
-    environment = {**os.environ, "MESHSDK_TEST_MARK": mark, "TMPDIR": str(directory)}
+    environment = {
+        **os.environ,
+        "MESHSDK_TEST_MARK": mark,
+        "TMPDIR": str(directory),
+        "PYTHONFAULTHANDLER": "1",
+    }
     process = subprocess.Popen(
         [sys.executable, "-m", "meshsdk.cli", "demo", *options],
         env=environment,
@@ -146,9 +151,14 @@ def test_all_claims_hold_and_nothing_is_left(tmp_path: Path) -> None:
 def test_no_process_outlives_the_demo(number: signal.Signals, code: int, tmp_path: Path) -> None:
     with demo(tmp_path) as (process, mark):
         assert process.stdout is not None
+        lines: list[str] = []
         for line in process.stdout:
+            lines.append(line)
             if TITLES[0] in line:
                 break
+        else:
+            errors = process.communicate()[1]
+            pytest.fail("".join([*lines, errors, f"\nreturn code {process.returncode}"]))
         processes = marked(mark)
         os.kill(process.pid, number)
         process.wait(10)

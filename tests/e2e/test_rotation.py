@@ -150,6 +150,7 @@ def test_nothing_fails_while_certificates_rotate_on_both_sides(tmp_path: Path) -
         load = Load(frontend)
         threads = [load.on_a_thread(work) for work in (load.block, load.block, load.await_all)]
 
+        load.wait_answers(CALLS_BETWEEN)  # with the first certificates
         for _ in range(ROTATIONS):
             for member in members:
                 member.rotate()
