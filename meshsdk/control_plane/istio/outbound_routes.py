@@ -42,6 +42,7 @@ class _Building:
         self._counts = proxy_settings(config, proxy).counts_attempts
         self._retries = config.mesh.default_http_retry_policy
         self._hashes = HashPolicies(config, proxy, scope)
+        self._known: dict[tuple[int, int], dict[str, Json]] = {}
 
     def configuration(self, name: str) -> Json:
         host, _, number = name.rpartition(":")
@@ -52,12 +53,12 @@ class _Building:
         own = None if listener is None else listener.port
         if own is not None and own.protocol == "HTTP_PROXY":
             port = 0
-        found = [] if egress is None else self._virtual_hosts(egress, port)
-        found.sort(key=lambda each: str(each["name"]))
+        hosts = {} if egress is None else self._by_name(egress, port)
         if is_sniffed:
-            found = [{**each, "domains": ["*"]} for each in found if each["name"] == name]
+            found = [{**hosts[name], "domains": ["*"]}] if name in hosts else []
         else:
-            found.append(catch_all(self._counts, catch_all_cluster(self._scope)))
+            rest = catch_all(self._counts, catch_all_cluster(self._scope))
+            found = [*(hosts[each] for each in sorted(hosts)), rest]
         return {
             "ignore_port_in_host_matching": True,
             "max_direct_response_body_size_bytes": 1048576,
@@ -81,6 +82,15 @@ class _Building:
         if name == HTTP_PROXY and last is None and self._scope.egress:
             return self._scope.egress[0]
         return None if name.startswith(UNIX) else last
+
+    def _by_name(self, egress: Egress, port: int) -> dict[str, Json]:
+        """The virtual hosts of a port, made once for all sniffed services that share it."""
+        key = id(egress), port  # the scope keeps the id taken
+        found = self._known.get(key)
+        if found is None:
+            made = self._virtual_hosts(egress, port)
+            found = self._known[key] = {str(each["name"]): each for each in made}
+        return found
 
     def _virtual_hosts(self, egress: Egress, port: int) -> list[Json]:
         services = _on_port(egress.services, port)
