@@ -256,7 +256,7 @@ class ControlPlane:
 
     def _look(self) -> None:
         is_over = self._registrations.expire()
-        if self._envoys is not None and self._envoys.due():
+        if self._envoys is not None and self._envoys.forget_due():
             self._is_stale = True
         found = stamp(self._directory)
         if found != self._stamp or is_over:

@@ -58,14 +58,20 @@ class VanillaNodes:
                 held = self._held[key] = _Held(made, signing.roots_pem, now + self._ttl / 2)
             return held.credentials
 
-    def due(self) -> bool:
-        """Whether a certificate is to be renewed, or the roots have changed."""
+    def forget_due(self) -> bool:
+        """Forget what is to be renewed or was made under other roots; whether there was any. Nodes
+        that are there still get another when they are served next."""
         if not self._held:
             return False
         signing = self._signing()
         now, roots = signing.authority.clock.time(), signing.roots_pem
         with self._lock:
-            return any(now >= each.renews or each.roots != roots for each in self._held.values())
+            over = [
+                key for key, each in self._held.items() if now >= each.renews or each.roots != roots
+            ]
+            for key in over:
+                del self._held[key]
+        return bool(over)
 
 
 def _ports(node: Mapping[str, object], found: NodeSnapshot) -> Ports:

@@ -62,15 +62,26 @@ def test_a_certificate_is_kept_until_half_of_its_life_or_new_roots(tmp_path: Pat
     first = nodes.variant(FEED, {"id": "a"}, CART)[SECRET]
     clock.advance(49.0)
     same = nodes.variant(FEED, {"id": "a"}, CART)[SECRET]
-    early = nodes.due()
+    early = nodes.forget_due()
     clock.advance(2.0)
-    late = nodes.due()
+    late = nodes.forget_due()
     second = nodes.variant(FEED, {"id": "a"}, CART)[SECRET]
     state.prepare_root()
-    rotated = nodes.due()
+    rotated = nodes.forget_due()
     third = nodes.variant(FEED, {"id": "a"}, CART)[SECRET]
 
-    assert (early, late, rotated, nodes.due()) == (False, True, True, False)
+    assert (early, late, rotated, nodes.forget_due()) == (False, True, True, False)
     assert first == same
     assert first["default"] != second["default"] != third["default"]
     assert second["ROOTCA"] != third["ROOTCA"]
+
+
+def test_a_node_that_is_gone_is_due_once(tmp_path: Path) -> None:
+    """Else the plane translates everything anew, again and again, for nobody."""
+    clock = FakeClock(time=SystemClock().time())
+    nodes = VanillaNodes(a_state(tmp_path, clock).signing, 100.0)
+    nodes.variant(FEED, {"id": "a"}, CART)
+
+    clock.advance(51.0)
+
+    assert [nodes.forget_due(), nodes.forget_due()] == [True, False]
