@@ -21,6 +21,8 @@ _FIELDS: Final = frozenset({METADATA, METADATA_ID})
 DOWNSTREAM_PEER: Final = "downstream_peer"
 UPSTREAM_PEER: Final = "upstream_peer"
 """Keys of the filter state under which a peer's own text is kept."""
+LARGEST: Final = 8192
+"""Octets of such a text; a peer may send anything, and what it says is remembered."""
 TABLE: Final = MessageTable(
     "io.istio.http.peer_metadata.Config",
     {
@@ -90,7 +92,7 @@ class PeerMetadata:
 
 def _keep(headers: Headers, context: CallContext, key: str) -> None:
     told = headers.get(METADATA)
-    if told is not None:
+    if told is not None and len(told) <= LARGEST:
         context.filter_state[key] = told
 
 

@@ -3,7 +3,9 @@
 Source: istio.io, "Istio Standard Metrics". What is counted of bodies is their own bytes.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, cast
 
 from meshsdk.call.context import CallContext
@@ -18,6 +20,8 @@ from meshsdk.telemetry.seen_call import SeenCall
 from meshsdk.telemetry.workload import NOBODY, UNKNOWN, Workload, of_endpoint, of_metadata
 from meshsdk.wire.peer_metadata import decode
 
+_GRPC_STATUS: Final = re.compile(r"[0-9]{1,3}")
+"""Anything else would be a series for each text that the other side invents."""
 _UNREACHED: Final = frozenset({"BlackHoleCluster", "PassthroughCluster"})
 
 
@@ -48,7 +52,7 @@ class IstioMetrics:
         istio = None if host is None else host.endpoint.metadata.get("istio")
         workload = "" if istio is None else istio.get("workload", "")
         answer = _answer(call)
-        peer = context.filter_state.get(UPSTREAM_PEER) if context.filter_state else None
+        peer = _peer(context, UPSTREAM_PEER)
         key = (self._shape, context.cluster, workload, answer, peer)
         series = self._metrics.find(key) or self._metrics.add(
             key,
@@ -60,7 +64,7 @@ class IstioMetrics:
     def _inbound(self, call: SeenCall) -> None:
         context = call.context
         answer = _answer(call)
-        peer = context.filter_state.get(DOWNSTREAM_PEER) if context.filter_state else None
+        peer = _peer(context, DOWNSTREAM_PEER)
         certificate = context.connection.peer.certificate
         names = None if certificate is None else certificate.uri_sans
         key = (self._shape, context.cluster, names, answer, peer)
@@ -69,9 +73,9 @@ class IstioMetrics:
         )
         self._count(call, series)
 
-    def _labels(self, context: CallContext, workload: str, peer: str | None) -> dict[str, str]:
+    def _labels(self, context: CallContext, workload: str, peer: Workload) -> dict[str, str]:
         """Of a call that we make."""
-        them = of_endpoint(workload) if workload else _peer(peer)
+        them = of_endpoint(workload) if workload else peer
         cluster = None if context.attempt is None else context.attempt.cluster
         socket = None if context.host is None else context.host.socket
         return {
@@ -100,10 +104,11 @@ def _answer(call: SeenCall) -> tuple[int, str, str | None]:
         return code, flags, None
     trailers = None if call.end is None else call.end.trailers
     status = None if trailers is None else trailers.get("grpc-status")
-    return code, flags, status or outcome.headers.get("grpc-status") or ""
+    status = status or outcome.headers.get("grpc-status") or ""
+    return code, flags, status if _GRPC_STATUS.fullmatch(status) else ""
 
 
-def _inbound_labels(us: Workload, context: CallContext, peer: str | None) -> dict[str, str]:
+def _inbound_labels(us: Workload, context: CallContext, peer: Workload) -> dict[str, str]:
     connection = context.connection
     certificate = connection.peer.certificate
     principal = next(iter(certificate.uri_sans), "") if certificate is not None else ""
@@ -111,7 +116,7 @@ def _inbound_labels(us: Workload, context: CallContext, peer: str | None) -> dic
     name = us.canonical_service or UNKNOWN
     return {
         "reporter": "destination",
-        **_peer(peer).labels("source", principal),
+        **peer.labels("source", principal),
         **us.labels("destination", ours),
         "destination_service": name,
         "destination_service_name": name,
@@ -120,8 +125,16 @@ def _inbound_labels(us: Workload, context: CallContext, peer: str | None) -> dic
     }
 
 
-def _peer(text: str | None) -> Workload:
-    found = None if text is None else decode(text)
+def _peer(context: CallContext, key: str) -> Workload:
+    """Who a peer says that it is. Series are of workloads: what else it says, such as the name of
+    its pod, makes no more of them."""
+    text = context.filter_state.get(key) if context.filter_state else None
+    return NOBODY if text is None else _workload(text)
+
+
+@lru_cache(maxsize=1024)
+def _workload(text: str) -> Workload:
+    found = decode(text)
     return NOBODY if found is None else of_metadata(found)
 
 

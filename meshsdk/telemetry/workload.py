@@ -8,6 +8,8 @@ UNKNOWN: Final = "unknown"
 _CANONICAL_NAME: Final = "service.istio.io/canonical-name"
 _CANONICAL_REVISION: Final = "service.istio.io/canonical-revision"
 _OWNER_PREFIX: Final = "kubernetes://apis/"
+_LONGEST: Final = 512
+"""Characters of the longest owner's path, about; a peer may say anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +77,4 @@ def _of_owner(owner: str) -> str:
 
 def _text(found: Mapping[str, object], key: str) -> str:
     value = found.get(key)
-    return value if isinstance(value, str) else ""
+    return value[:_LONGEST] if isinstance(value, str) else ""

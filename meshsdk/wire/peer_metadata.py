@@ -6,16 +6,14 @@ Source: Istio, `x-envoy-peer-metadata`; extensions of istio/proxy, metadata_obje
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final, cast
 
 from meshsdk.errors import ConfigError
+from meshsdk.filters.peer_metadata import LARGEST
 from meshsdk.wire.pool import message_class, parse_message
 from meshsdk.wire.struct_form import fill_struct, plain_struct
 
 _STRUCT: Final = "google.protobuf.Struct"
-_LARGEST: Final = 8192
-"""Octets of a header field; a peer may send anything."""
 
 
 def encode(metadata: Mapping[str, object]) -> str:
@@ -26,10 +24,9 @@ def encode(metadata: Mapping[str, object]) -> str:
     return b64encode(raw).decode("ascii")
 
 
-@lru_cache(maxsize=1024)
 def decode(text: str) -> Mapping[str, object] | None:
     """A field's value; None when it is none of this kind."""
-    if len(text) > _LARGEST:
+    if len(text) > LARGEST:
         return None
     try:
         message = parse_message(_STRUCT, b64decode(text, validate=True))

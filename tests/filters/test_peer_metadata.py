@@ -7,6 +7,7 @@ from meshsdk.call.filter import Continue
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Response
 from meshsdk.filters.peer_metadata import DOWNSTREAM_PEER, UPSTREAM_PEER, PeerMetadata
+from meshsdk.telemetry.workload import of_metadata
 from meshsdk.testing.clock import FakeClock, SeededRandom
 from meshsdk.wire.peer_metadata import decode, encode
 
@@ -78,3 +79,16 @@ def test_what_is_no_metadata_says_nothing() -> None:
     assert decode("!!") is None
     assert decode("AAAA") is None
     assert decode("A" * 100_000) is None
+
+
+def test_a_peer_that_says_too_much_is_not_remembered() -> None:
+    context = context_of_call()
+
+    verdict = decide(INBOUND, context, ("x-envoy-peer-metadata", "A" * 8193))
+
+    assert DOWNSTREAM_PEER not in context.filter_state
+    assert verdict.request.headers.pairs == ()
+
+
+def test_a_name_of_a_peer_is_cut() -> None:
+    assert len(of_metadata({"WORKLOAD_NAME": "x" * 6000}).name) == 512

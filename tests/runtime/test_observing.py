@@ -452,6 +452,16 @@ def test_spans_have_the_tags_of_the_feed(provider: Provider) -> None:
     assert "none" not in attributes
 
 
+def test_a_grpc_status_that_is_none_makes_no_series() -> None:
+    seen = Seen(config("{cluster: c}"), Options(metrics="always"))
+
+    for status in ("a", "b" * 1000, "99999"):
+        end = BodyEnd(2, 3, trailers=Headers([("grpc-status", status)]))
+        seen.call(Response(200), end=end, fields=(("content-type", "application/grpc"),))
+
+    assert [line.rpartition(" ")[2] for line in seen.total()] == ["3"]
+
+
 # -- who we are -------------------------------------------------------------------------------
 
 
@@ -520,6 +530,27 @@ def test_a_server_counts_by_who_calls_and_hides_it_from_the_application() -> Non
         'response_code="200"',
     ):
         assert label in seen.total()[0]
+
+
+def test_pods_of_one_workload_share_a_series() -> None:
+    match = "{destination_port: 8080, transport_protocol: tls}"
+    text = listener(chain(match, allowed=ALICE, tls=True))
+    before = "          - name: envoy.filters.http.rbac"
+    seen = Seen(text.replace(before, f"          {EXCHANGE}{before}"), Options(metrics="always"))
+    pods = [encode(PEER | {"NAME": f"cart-{i}"}) for i in range(3)]
+    invented = [encode({"WORKLOAD_NAME": "x" * 10_000}), "A" * 60_000]
+
+    for said in [*pods, *invented]:
+        request = replace(REQUEST, headers=Headers([("x-envoy-peer-metadata", said)]))
+        flow = inbound(seen.mesh.source, request, connection(ALICE))
+        next(flow)
+        flow.send(Response(200))
+        with pytest.raises(StopIteration):
+            flow.send(BodyEnd(2, 3))
+
+    series = list(seen.observing.metrics.series())
+    assert [one.count for one in series] == [3, 2]
+    assert series[1].labels["source_workload"] == "unknown"
 
 
 def test_an_application_that_raises_is_counted_as_its_server_answers() -> None:
