@@ -1,6 +1,7 @@
 """Calls of asyncio: a task of the call's own runs the flow until an answer stands."""
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Iterable
 from contextlib import suppress
 from typing import Final, cast
@@ -124,20 +125,21 @@ class AioCall(AioCallBase):  # type: ignore[misc, valid-type]  # a variable, to 
         )
         return self._without_message(error)
 
+    @abstractmethod
     def _without_message(self, error: Exception | None) -> object:
-        raise NotImplementedError
+        """The mesh's own answer; None: its status is OK."""
 
+    @abstractmethod
     def _answered(self, outcome: Response, body: Finished) -> object:
         """The answer of an attempt stands."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _over(self, dialed: Dialed) -> object:
         """The application's own call over a raw connection (tcp_proxy)."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _attempt(self, send: Send, endpoint: Endpoint, started: float) -> Outcome:
         """One attempt, until it has ended or its answer has begun."""
-        raise NotImplementedError
 
     async def _perform(self, effect: Effect) -> Reply:
         call = self._outbound

@@ -6,6 +6,7 @@ thread that reads. One lock per call; the application's callbacks run outside of
 
 import logging
 import threading
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Final, cast
@@ -202,9 +203,9 @@ class DrivenCall(CallBase):  # type: ignore[misc, valid-type]  # a variable, to 
         path = send.attempt.request.path
         self._start(endpoint, path, self._outbound.metadata_of(send.attempt), send)
 
+    @abstractmethod
     def _start(self, endpoint: Endpoint, path: str, metadata: Metadata, send: Send | None) -> None:
         """Begin the attempt's call."""
-        raise NotImplementedError
 
     def _requests(self) -> object:
         return self._request if self._replay is None else self._replay.attempt()
@@ -238,12 +239,13 @@ class DrivenCall(CallBase):  # type: ignore[misc, valid-type]  # a variable, to 
         )
         self._end_without_message(error)
 
+    @abstractmethod
     def _deliver_attempt(self, outcome: Response, body: Finished) -> None:
-        raise NotImplementedError
+        """The answer of an attempt stands."""
 
+    @abstractmethod
     def _end_without_message(self, error: Exception | None) -> None:
         """The mesh's own answer; None: its status is OK."""
-        raise NotImplementedError
 
     def _look_again(self) -> None:
         """A call that waits for readiness tries from the start, a little later."""
@@ -302,8 +304,9 @@ class DrivenCall(CallBase):  # type: ignore[misc, valid-type]  # a variable, to 
                 self._outbound.drop()
                 self._fail(MeshRpcError(grpc.StatusCode.CANCELLED, _SHUT))
 
+    @abstractmethod
     def _cancel_attempt(self) -> None:
-        raise NotImplementedError
+        """Cancel the call of the attempt under way, if there is one."""
 
     # -- grpc.Call --------------------------------------------------------------------------
 
