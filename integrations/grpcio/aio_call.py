@@ -251,6 +251,8 @@ class AioCall(AioCallBase):  # type: ignore[misc, valid-type]  # a variable, to 
             self._finish()
 
     def _finish(self) -> None:
+        if self._was_cancelled and self._replay is not None:
+            self._replay.close()
         due, self._at_end = self._at_end, []
         for tell in due:
             tell(self)

@@ -219,6 +219,29 @@ def test_a_cancelled_call_lets_go_of_its_host(kind: str) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("path", [SU, SS])
+def test_a_cancelled_call_ends_the_applications_iterator(path: str) -> None:
+    ended = asyncio.Event()
+
+    async def requests() -> AsyncIterator[bytes]:
+        try:
+            yield b"x"
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async def main() -> None:
+        service = Service()
+        async with meshed(PLAIN, service) as (c, _):
+            call = (c.stream_unary if path == SU else c.stream_stream)(path)(requests())
+            assert await eventually(lambda: service.calls == 1)
+            call.cancel()
+            async with asyncio.timeout(10):
+                await ended.wait()
+
+    run(main())
+
+
 def test_closing_gives_grace_and_then_cancels() -> None:
     service = Service()
 
