@@ -22,9 +22,9 @@ from meshsdk.call.message import Outcome, Reset, Response
 from meshsdk.errors import MeshError
 from meshsdk.flow.cluster_plan import ClusterPlan
 from meshsdk.flow.drive import drive
-from meshsdk.integrations.grpcio.api import Ended, Metadata, SubFuture, UnaryCallable
+from meshsdk.integrations.grpcio.api import Ended, Metadata, UnaryCallable
 from meshsdk.integrations.grpcio.endpoints import Endpoint
-from meshsdk.integrations.grpcio.hedges import SyncHedges, not_built
+from meshsdk.integrations.grpcio.hedges import Begun, SyncHedges, not_built
 from meshsdk.integrations.grpcio.nouns import (
     NO_METADATA,
     Finished,
@@ -205,10 +205,11 @@ class BlockingCall:
         self._hedges.settle((send.attempt, *send.also))
         return self._hedges.send(send)
 
-    def _begin(self, send: Send) -> SubFuture:
+    def _begin(self, send: Send) -> Begun:
         call, endpoints = self._call, self._parts.endpoints
         method, options = call.method, call.options
         endpoint = endpoints.of(send.attempt)
+        started = call.settings.clock.monotonic()
         path = send.attempt.request.path
         found = endpoint.method(method.kind, path, method.serialize, method.deserialize)
         try:
@@ -224,9 +225,10 @@ class BlockingCall:
             endpoints.release(endpoint)
             raise
         sub.add_done_callback(lambda _: endpoints.release(endpoint))
-        return sub
+        return Begun(send, sub, endpoint, started)
 
-    def _judge(self, send: Send, sub: SubFuture) -> Outcome:
+    def _judge(self, begun: Begun) -> Outcome:
+        send, sub = begun.send, begun.sub
         if sub.code() is grpc.StatusCode.OK:
             headers = headers_of(sub.initial_metadata())
             body = Finished(sub, sub.result(), sent=headers)
@@ -234,9 +236,7 @@ class BlockingCall:
         failed = cast("Exception", sub)
         if self._call.is_out_of_time():
             raise OutOfTime(failed)
-        endpoint = self._parts.endpoints.of(send.attempt)
-        self._parts.endpoints.release(endpoint)
-        outcome = self._call.outcome_of(send, sub, endpoint.transport, 0.0)
+        outcome = self._call.outcome_of(send, sub, begun.endpoint.transport, begun.started)
         if outcome is None:
             raise OutOfTime(failed)
         return outcome

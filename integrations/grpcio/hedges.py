@@ -3,13 +3,27 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 
 from meshsdk.call.effects import Attempt, Send
 from meshsdk.call.message import Outcome, Reset, ResetReason
 from meshsdk.integrations.grpcio.api import SubFuture
+from meshsdk.integrations.grpcio.endpoints import Endpoint
 
-Begin = Callable[[Send], SubFuture]
-Judge = Callable[[Send, SubFuture], Outcome]
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An attempt under way."""
+
+    send: Send
+    sub: SubFuture
+    endpoint: Endpoint
+    started: float
+    """Monotonic seconds."""
+
+
+Begin = Callable[[Send], Begun]
+Judge = Callable[[Begun], Outcome]
 
 
 class SyncHedges:
@@ -18,23 +32,22 @@ class SyncHedges:
     def __init__(self, begin: Begin, judge: Judge) -> None:
         self._begin = begin
         self._judge = judge
-        self._running: dict[Attempt, tuple[Send, SubFuture]] = {}
+        self._running: dict[Attempt, Begun] = {}
         self._changed = threading.Condition()
 
     def send(self, send: Send) -> Outcome:
         """The first outcome; a Reset that says `still_running` after `keep_after` seconds."""
         awaited = (send.attempt, *send.also)
         if send.attempt not in self._running:
-            sub = self._begin(send)
-            self._running[send.attempt] = send, sub
-            sub.add_done_callback(lambda _: self._tell())
+            begun = self._running[send.attempt] = self._begin(send)
+            begun.sub.add_done_callback(lambda _: self._tell())
         with self._changed:
             self._changed.wait_for(
-                lambda: any(self._running[each][1].done() for each in awaited), send.keep_after
+                lambda: any(self._running[each].sub.done() for each in awaited), send.keep_after
             )
         for each in awaited:
-            if self._running[each][1].done():
-                return self._judge(*self._running.pop(each))
+            if self._running[each].sub.done():
+                return self._judge(self._running.pop(each))
         return still_running(send.attempt)
 
     def _tell(self) -> None:
@@ -44,7 +57,7 @@ class SyncHedges:
     def settle(self, kept: Collection[Attempt]) -> None:
         """End every attempt that is not named."""
         for each in [one for one in self._running if one not in kept]:
-            self._running.pop(each)[1].cancel()
+            self._running.pop(each).sub.cancel()
 
 
 class AioHedges:

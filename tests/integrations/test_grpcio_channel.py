@@ -375,3 +375,11 @@ def test_hedging_of_streams_is_refused_by_name() -> None:
         error = failed(lambda: us(c, b"x"))
 
     assert error.code() is grpc.StatusCode.UNAVAILABLE
+def test_a_hedged_servers_own_deadline_is_not_taken_for_ours() -> None:
+    with meshed(HEDGED, Service()) as (c, _):
+        error = failed(lambda: uu(c, b"abort DEADLINE_EXCEEDED"))
+
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert error.details() == "as you wish \u00e4"
+
+
