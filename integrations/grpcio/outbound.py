@@ -236,7 +236,7 @@ class Outbound:
         pushback, self.pushback = self.pushback, None
         if pushback is None:
             return seconds
-        left = self.remaining()
+        left = self.timeout_of_stream()
         return pushback if left is None else min(pushback, max(0.0, left))
 
     def request_read(self, limit: int, body: bytes | None) -> BodyRead:

@@ -188,6 +188,15 @@ def test_pushback_says_when_to_come_back() -> None:
         assert service.calls == 4
 
 
+def test_pushback_is_not_waited_for_beyond_the_routes_timeout() -> None:
+    service = Service()
+    with meshed(RETRY.replace("10s", "0.1s"), service) as (c, _):
+        call = _untyped(c).unary_unary(UU).future(b"pushback 3600000")
+        assert call.exception(timeout=10) is not None
+
+        assert call.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+
+
 def test_requests_that_outgrow_the_buffer_are_sent_once() -> None:
     service = Service()
     few = [b"x", b"abort UNAVAILABLE"]
