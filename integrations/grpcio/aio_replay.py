@@ -83,7 +83,7 @@ class AioReplay:
             self._pulling = None
 
     def close(self) -> None:
-        """The call is over."""
+        """The call was cancelled: so is what waits for the application's next request."""
         self._attempts += 1
         if self._pulling is not None:
             self._pulling.cancel()

@@ -7,7 +7,6 @@ from typing import Final
 import grpc
 
 from meshsdk.flow import select
-from meshsdk.flow.plan import Plan
 from meshsdk.integrations.grpcio.outbound import Settings
 from meshsdk.runtime.timers import Timers
 
@@ -33,7 +32,6 @@ class Connectivity:
         self._timers = timers
         self._lock = threading.Lock()
         self._told: dict[Callable[[grpc.ChannelConnectivity], None], object] = {}
-        self._seen: Plan | None = None
         self._forget: Callable[[], None] | None = None
         self._is_started = False
         self._is_closed = False

@@ -264,7 +264,6 @@ def outcome_of_error(error: Ended, attempt: object, failure: Reset | None) -> Re
     reached, where a transport of ours knows."""
     code, details = error.code(), error.details() or ""
     initial, trailing = error.initial_metadata() or (), error.trailing_metadata() or ()
-    assert isinstance(error, Exception) or error is not None
     body = Finished(error, None, error if isinstance(error, Exception) else None)
     if initial:
         return Response(200, headers_of(initial), body, attempt=attempt)

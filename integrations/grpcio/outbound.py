@@ -105,7 +105,6 @@ class Outbound:
     """The colourless part of a call. Its drivers perform effects and tell it of endings."""
 
     __slots__ = (
-        "_seen",
         "context",
         "deadline",
         "flow",
@@ -197,7 +196,7 @@ class Outbound:
             timeout = self.timeout_of(send)
             now = self.settings.clock.monotonic()
             if timeout is not None and now - started >= self._limit(send) - 1e-3:
-                return self._expired(send)
+                return self.expired(send)
         failure = transport.failure
         outcome = outcome_of_error(error, send.attempt, failure)
         if isinstance(outcome, Response):
@@ -208,7 +207,8 @@ class Outbound:
         limits = [each for each in (send.timeout, send.idle_timeout) if each is not None]
         return min(limits) if limits else float("inf")
 
-    def _expired(self, send: Send) -> Reset:
+    def expired(self, send: Send) -> Reset:
+        """A limit of the attempt has passed."""
         if send.idle_timeout is not None and send.idle_timeout <= self._limit(send):
             reason = ResetReason.PER_TRY_IDLE_TIMEOUT
         elif send.reset_reason_timeout:
@@ -216,10 +216,6 @@ class Outbound:
         else:
             reason = ResetReason.TIMEOUT
         return Reset(reason, attempt=send.attempt)
-
-    def expired(self, send: Send) -> Reset:
-        """A limit of the attempt has passed."""
-        return self._expired(send)
 
     def _note_pushback(self, headers: Headers, error: Ended) -> None:
         """gRFC A6: the server says when to come back; a negative number, or none, is never."""

@@ -379,11 +379,6 @@ def test_a_slow_try_may_still_win() -> None:
         assert service.cancelled.wait(5)
 
 
-def test_hedging_of_streams_is_refused_by_name() -> None:
-    with meshed(HEDGED, Service()) as (c, _):
-        error = failed(lambda: us(c, b"x"))
-
-    assert error.code() is grpc.StatusCode.UNAVAILABLE
 def test_a_hedged_servers_own_deadline_is_not_taken_for_ours() -> None:
     with meshed(HEDGED, Service()) as (c, _):
         error = failed(lambda: uu(c, b"abort DEADLINE_EXCEEDED"))
@@ -392,3 +387,8 @@ def test_a_hedged_servers_own_deadline_is_not_taken_for_ours() -> None:
     assert error.details() == "as you wish \u00e4"
 
 
+def test_hedging_of_streams_is_refused_by_name() -> None:
+    with meshed(HEDGED, Service()) as (c, _):
+        error = failed(lambda: us(c, b"x"))
+
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
