@@ -34,9 +34,6 @@ Written by `tools/support_matrix.py` from the tables that the parsers enforce; a
 - **not built**: traffic would differ; the resource is accepted, and a call that meets the field
   fails by its name.
 
-Read, but without effect yet: the keys of a JWT provider's `remote_jwks`, which nothing fetches. Each
-token of such a provider is refused (401 `Jwks remote fetch is failed`).
-
 A field that a table does not list is refused in security messages and else not built.
 """
 
