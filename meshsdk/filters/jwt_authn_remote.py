@@ -201,7 +201,7 @@ class RemoteKeys:
     def _renew(self, context: CallContext) -> Flow[None]:
         """After `_claims`, while the keys still count: nobody waits."""
         clock, chance = context.clock, context.random.random()
-        self.renew_at = self.expires
+        due, self.renew_at = self.renew_at, self.expires
 
         def done(answer: Fetched | Reset) -> None:
             self._settle(_keys_in(answer), clock.monotonic(), chance)
@@ -213,7 +213,7 @@ class RemoteKeys:
                 uri.cluster, uri.request, timeout=uri.timeout, max_bytes=_MAX_BYTES, done=done
             )
         except BaseException:
-            self.fetching_until = 0.0  # nobody made the call
+            self.renew_at, self.fetching_until = due, 0.0  # nobody made the call
             raise
         if isinstance(reply, Fetched | Reset):
             done(reply)
