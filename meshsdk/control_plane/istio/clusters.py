@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable
-from typing import Final, cast
+from typing import Final
 
 from meshsdk.control_plane.istio.cluster_policy import (
     balancer_fields,
@@ -58,11 +58,16 @@ def _of_service(config: Config, proxy: Proxy, service: Service) -> dict[str, Jso
     is_inline = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
     seen = (_family(proxy), *viewpoint(proxy)) if is_inline else ()
     key = ("clusters", proxy.type, id(service), id(rule), *seen)
-    found = config.memo.get(key)
-    if found is None:
-        made = ((part.name, _cluster(config, proxy, part)) for part in slices(service, rule))
-        found = config.memo[key] = {name: each for name, each in made if each is not None}
-    return cast("dict[str, Json]", found)
+    return config.remembered(key, service, lambda: dict(_made(config, proxy, service, rule)))
+
+
+def _made(
+    config: Config, proxy: Proxy, service: Service, rule: DestinationRule | None
+) -> Iterable[tuple[str, Json]]:
+    for part in slices(service, rule):
+        cluster = _cluster(config, proxy, part)
+        if cluster is not None:
+            yield part.name, cluster
 
 
 def slices(service: Service, rule: DestinationRule | None) -> Iterable[Slice]:

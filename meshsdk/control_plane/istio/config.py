@@ -11,8 +11,10 @@ The parts of a node's state, each a function of these nouns (`translate` puts th
     names.py       name_table(config, proxy, scope) -> Json
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar, cast
 
 from meshsdk.control_plane.istio.authn import KeySets
 from meshsdk.control_plane.istio.authz import IstioVersion
@@ -35,6 +37,8 @@ from meshsdk.control_plane.istio.selectors import Workload
 from meshsdk.control_plane.istio.services import Service
 from meshsdk.control_plane.istio.sidecar import OutboundMode, Sidecar
 from meshsdk.control_plane.istio.virtual_service import VirtualService
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,16 @@ class Config:
         return self._destination_rules.for_service(service, proxy.namespace, proxy.labels)
 
     @cached_property
-    def memo(self) -> dict[tuple[object, ...], object]:
-        """What translations made that is the same for many nodes; nobody changes what is in it."""
+    def _memo(self) -> dict[tuple[object, ...], tuple[Service, object]]:
         return {}
+
+    def remembered(self, key: tuple[object, ...], service: Service, make: Callable[[], T]) -> T:
+        """What was made under a key, made once; nobody changes what is in it. `service`: the one
+        whose `id` is in the key. It is kept with it, for another must not get that id."""
+        found = self._memo.get(key)
+        if found is None:
+            found = self._memo[key] = service, make()
+        return cast("T", found[1])
 
     @cached_property
     def _peer_authentications(self) -> tuple[PeerAuthentication, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from meshsdk.control_plane.istio.config import Config
 from meshsdk.control_plane.istio.destination_rule import DestinationRule, Subset
@@ -45,10 +45,7 @@ def load_assignment(config: Config, proxy: Proxy, part: Slice) -> Json:
     is_same = setting is None or not (setting.distribute or has_failover)
     seen = () if is_same else viewpoint(proxy)
     key = ("endpoints", id(part.service), id(part.rule), part.name, *seen)
-    found = config.memo.get(key)
-    if found is None:
-        found = config.memo[key] = _assignment(config, proxy, part, setting)
-    return cast("Json", found)
+    return config.remembered(key, part.service, lambda: _assignment(config, proxy, part, setting))
 
 
 def _assignment(config: Config, proxy: Proxy, part: Slice, setting: LocalityLb | None) -> Json:

@@ -46,7 +46,7 @@ def gateway_ports(config: Config, proxy: Proxy) -> tuple[GatewayPort, ...]:
     protocols that cannot share one, the older stays."""
     found: dict[tuple[int, str], GatewayPort] = {}
     claimed: dict[tuple[int, str], set[tuple[str, str]]] = {}
-    targets = _targets(config, proxy)
+    targets = gateway_targets(config, proxy)
     for gateway in config.loaded.all(Gateway):
         if not selects(gateway.selector, proxy.labels):
             continue
@@ -75,7 +75,7 @@ def by_route(ports: Iterable[GatewayPort]) -> Mapping[str, list[BoundServer]]:
     return found
 
 
-def _targets(config: Config, proxy: Proxy) -> Mapping[int, tuple[int, ...]]:
+def gateway_targets(config: Config, proxy: Proxy) -> Mapping[int, tuple[int, ...]]:
     """Service ports to the proxy's own."""
     found: dict[int, tuple[int, ...]] = {}
     for target in config.registry.targets_of(proxy):

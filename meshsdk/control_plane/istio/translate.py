@@ -9,6 +9,7 @@ from typing import Final, cast
 from meshsdk.control_plane.istio.clusters import is_eds, outbound_clusters, slices
 from meshsdk.control_plane.istio.config import Config, Scope
 from meshsdk.control_plane.istio.endpoints import load_assignment
+from meshsdk.control_plane.istio.gateway_servers import gateway_targets
 from meshsdk.control_plane.istio.inbound import inbound_clusters, inbound_listeners
 from meshsdk.control_plane.istio.names import name_table
 from meshsdk.control_plane.istio.outbound import outbound_listeners, outbound_routes
@@ -94,7 +95,7 @@ class View:
 
 def _view(config: Config, proxy: Proxy) -> View:
     """Worked out once for one configuration, however many pods a workload has."""
-    key = _sight(proxy)
+    key = _sight(config, proxy)
     found = config.views.get(key)
     if isinstance(found, View):
         return found
@@ -109,8 +110,9 @@ def _view(config: Config, proxy: Proxy) -> View:
     return made
 
 
-def _sight(proxy: Proxy) -> str:
-    """All that a node says and the registry knows of it, but for what is one pod's alone."""
+def _sight(config: Config, proxy: Proxy) -> str:
+    """All that a node says and the registry knows of it, but for what is one pod's alone: its name
+    and addresses. Of a gateway's routes the ports that it serves are a part."""
     versions = sorted({ipaddress.ip_address(a).version for a in proxy.addresses if is_ip(a)})
     metadata = {key: value for key, value in proxy.metadata.items() if key not in _OF_ONE_POD}
     facts = (
@@ -122,6 +124,7 @@ def _sight(proxy: Proxy) -> str:
         dict(proxy.labels),
         proxy.locality,
         proxy.cluster_id,
+        gateway_targets(config, proxy) if proxy.type == "router" else None,
     )
     return json.dumps(facts, sort_keys=True, default=str)
 

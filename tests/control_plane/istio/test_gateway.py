@@ -117,5 +117,39 @@ def test_passed_tls_is_told_apart_by_server_names() -> None:
     assert "transport_socket" not in chain
 
 
+def test_a_gateway_is_not_given_the_routes_of_one_at_another_port() -> None:
+    service = """\
+apiVersion: v1
+kind: Service
+metadata: {name: gw, namespace: edge}
+spec: {ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {name: gw, namespace: edge}
+subsets:
+- {ports: [{name: http, port: 8080}], addresses: [{ip: 10.0.0.1, targetRef: {name: gw}}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: gw, namespace: edge, labels: {istio: gw}}
+status: {podIP: 10.0.0.1}
+---
+"""
+    rule = "{hosts: ['*.com'], gateways: [gw], http: [{route: [{destination: {host: b.com}}]}]}"
+    loaded = load({"a.yaml": service + _text(f"[{_HTTP % ''}]") + _rule(rule)})
+    assert not loaded.errors
+    config = Config(loaded, build_registry(loaded), KeySets(lambda _: None, "{}"))
+    other = {**_NODE, "id": "router~10.0.0.2~gw-2.edge~edge.svc.cluster.local"}
+
+    before = translate(config, parse_proxy(other), routes=["http.8080"])
+    found = translate(config, parse_proxy(_NODE))
+
+    assert list(before.listeners) == ["0.0.0.0_80"], "it is behind no Service"
+    assert list(found.listeners) == ["0.0.0.0_8080"]
+    (host,) = messages(found.routes["http.8080"]["virtual_hosts"])
+    assert host["domains"] == ["a.com"]
+
+
 def _cluster(chain: Json) -> object:
     return message(messages(chain["filters"])[-1]["typed_config"])["cluster"]

@@ -1,14 +1,18 @@
 """What no recording shows: mesh settings, Kubernetes services, the limits of auto-mTLS."""
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
 
 from meshsdk.control_plane.istio.authn import KeySets
+from meshsdk.control_plane.istio.clusters import outbound_clusters
 from meshsdk.control_plane.istio.config import Config
 from meshsdk.control_plane.istio.loader import load
 from meshsdk.control_plane.istio.proxies import parse_proxy
 from meshsdk.control_plane.istio.registry_build import build_registry
+from meshsdk.control_plane.istio.scope import scope_of
 from meshsdk.control_plane.istio.translate import translate
 from meshsdk.errors import ConfigError
 
@@ -220,6 +224,26 @@ spec: {clusterIP: 10.96.0.9, ports: [{name: http, port: 80}]}
 
     metadata = state["CDS"]["outbound|80||web.shop.svc.cluster.local"]["metadata"]
     assert metadata["filter_metadata"]["istio"]["services"][0]["namespace"] == "shop"
+
+
+def test_a_remembered_service_keeps_its_id_for_itself() -> None:
+    sidecar = """\
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: s, namespace: shop}
+spec: {egress: [{port: {number: 80, protocol: HTTP}, hosts: ["*/*"]}]}
+"""
+    loaded = load({"a.yaml": ENTRIES, "b.yaml": sidecar})
+    config = Config(loaded, build_registry(loaded), KeySets(lambda _: None, "{}"))
+    proxy = parse_proxy({"id": "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local"})
+    scope = scope_of(config, proxy)
+    outbound_clusters(config, proxy, scope)
+    [narrowed] = (weakref.ref(each) for each in scope.services)
+
+    del scope
+    gc.collect()
+
+    assert narrowed() is not None
 
 
 @pytest.mark.parametrize("node_id", ["", "sidecar~1.1.1.1~a.b", "ztunnel~1.1.1.1~a.b~c"])
