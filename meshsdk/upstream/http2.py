@@ -3,6 +3,7 @@
 It is fed and asked as `Http1` is, so pools and exchanges need not know which of the two they have.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -40,6 +41,7 @@ _SETTINGS: Final = {
 _SETTINGS_FRAME: Final = 4
 """The type of the frame with which every HTTP/2 peer begins, behind three octets of length."""
 _GREETING_OCTETS: Final = 4
+_STATUS: Final = re.compile(rb"[2-9][0-9]{2}")  # RFC 9110, 15; h2 tells 1xx apart
 _CONFIG: Final = H2Configuration(client_side=True, header_encoding=None)
 
 
@@ -51,6 +53,7 @@ class Http2:
         "_connection",
         "_greeting",
         "_has_ended",
+        "_interim",
         "_stream",
         "_taken",
         "can_reuse",
@@ -92,6 +95,8 @@ class Http2:
         self._has_ended = False
         """The request's end was given in; with a backlog it goes out behind that."""
         self._taken = 0
+        self._interim = 0
+        """Octets in the fields of 1xx responses."""
         self.received = False
         self.is_head = False
         self.is_complete = False
@@ -239,12 +244,14 @@ class Http2:
                     self._taken += event.flow_controlled_length
             case InformationalResponseReceived():
                 self.received = True
+                self._pass_over(event.headers)
             case ResponseReceived():
                 self.received = True
                 self._head(event.headers)
             case DataReceived():
-                self.chunks.append(event.data)
-                self.size += len(event.data)
+                if event.data:  # an empty frame costs the peer nothing, so it must cost us nothing
+                    self.chunks.append(event.data)
+                    self.size += len(event.data)
                 self._taken += event.flow_controlled_length - len(event.data)
             case TrailersReceived():
                 self.trailers = [(bytes(n), bytes(v)) for n, v in event.headers]
@@ -261,9 +268,18 @@ class Http2:
         """All of the request was sent."""
         return self._has_ended and not self._backlog
 
+    def _pass_over(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        """A 1xx is dropped (RFC 9110, 15.2), but counts, as with HTTP/1.1, as part of the head."""
+        self._interim += sum(len(name) + len(value) for name, value in fields)
+        if self._interim > MAX_HEAD:
+            self._violates(f"response head above {MAX_HEAD} octets")
+
     def _head(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
         for name, value in fields:
             if name == b":status":
+                if _STATUS.fullmatch(value) is None:
+                    self._violates(f"illegal status {value[:80]!r}")
+                    return
                 self.status = int(value)
             elif not name.startswith(b":"):
                 self.headers.append((bytes(name), bytes(value)))

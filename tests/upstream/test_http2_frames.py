@@ -1,5 +1,6 @@
 """HTTP/2 without a socket: a peer in memory, whose frames are chosen one by one."""
 
+import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
@@ -64,3 +65,44 @@ def test_a_request_that_the_peer_has_taken_is_not_told_to_be_untouched() -> None
     client.receive_eof()
     assert client.failure is not None
     assert client.failure.reason is ResetReason.CONNECTION_TERMINATION
+
+
+@pytest.mark.parametrize("status", [b"abc", b"", b"-5", b"+20", b"2_0", b"20", b"999999999"])
+def test_a_status_that_is_none_is_a_protocol_error(status: bytes) -> None:
+    client, server = asked()
+    server.config.validate_outbound_headers = False
+
+    server.send_headers(1, [(b":status", status)])
+    client.receive(server.data_to_send())
+
+    assert not client.is_head
+    assert client.failure is not None
+    assert client.failure.reason is ResetReason.PROTOCOL_ERROR
+    assert not client.can_reuse
+
+
+def test_interim_responses_without_end_are_a_protocol_error() -> None:
+    client, server = asked()
+
+    for _ in range(3):
+        server.send_headers(1, [(b":status", b"103"), (b"link", b"a" * 30_000)])
+    client.receive(server.data_to_send())
+    within = client.failure
+    server.send_headers(1, [(b":status", b"103"), (b"link", b"a" * 30_000)])
+    client.receive(server.data_to_send())
+
+    assert within is None
+    assert client.failure is not None
+    assert client.failure.reason is ResetReason.PROTOCOL_ERROR
+
+
+def test_empty_frames_are_no_pieces_of_a_body() -> None:
+    """They pass any window, so nothing may be kept of them."""
+    client, server = asked()
+    server.send_headers(1, _OK)
+    for _ in range(100):
+        server.send_data(1, b"")
+
+    client.receive(server.data_to_send())
+
+    assert (client.chunks, client.size, client.failure) == ([], 0, None)
