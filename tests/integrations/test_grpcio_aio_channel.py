@@ -123,7 +123,7 @@ def test_what_the_last_attempt_says_is_what_the_application_gets(call: Call) -> 
                 grpc.StatusCode.UNAVAILABLE,
                 "a is not ready",
             )
-            assert dict(error.trailing_metadata()) == {"x-from": "a"}
+            assert list(error.trailing_metadata()) == [("x-from", "a")]
 
     run(main())
     assert service.calls == 3
@@ -187,7 +187,7 @@ def test_the_mesh_may_change_what_is_sent_and_what_comes_back(kind: str) -> None
         async with meshed(ADDED, service) as (c, _):
             method = c.unary_unary(UU) if kind == "unary" else c.unary_stream(US)
             call = method(b"initial", metadata=(("q-in", "1"),))
-            found = dict(await call.initial_metadata())
+            found = dict(iter(await call.initial_metadata()))  # as grpcio 1.60 can be read
             assert (found["x-early"], found["x-early-bin"], found["x-back"]) == (
                 "1",
                 b"\xff",
