@@ -231,23 +231,25 @@ def test_a_fault_slows_a_body_down(colour: Colour) -> None:
     limit = _fault(f"response_rate_limit: {{fixed_limit: {{limit_kbps: 64}}, {ALWAYS}}}")
     sent = b"x" * 12_000  # the first 50 ms' worth at once, then each 50 ms
 
-    async def fetch(client: AnyClient) -> tuple[list[int], float]:
-        started, sizes = SystemClock.monotonic(), list[int]()
+    async def fetch(client: AnyClient) -> tuple[list[int], list[float]]:
+        started, sizes, times = SystemClock.monotonic(), list[int](), list[float]()
         content = client.content(sent)
         async with client.stream("POST", HOST + "/echo", content=content) as body:
-            sizes.extend([len(piece) async for piece in body.pieces()])
-        return sizes, SystemClock.monotonic() - started
+            async for piece in body.pieces():
+                sizes.append(len(piece))
+                times.append(SystemClock.monotonic() - started)
+        return sizes, times
 
     with (
         serving_asgi("up") as (upstream,),
         mesh_of("{cluster: c}", upstream.port, filters=limit) as mesh,
     ):
-        sizes, took = colour.run(mesh, fetch)
+        sizes, times = colour.run(mesh, fetch)
         assert _faults(mesh) == 0
 
     assert sum(sizes) == len(sent)
-    assert 3276 <= sizes[0] < 5000
-    assert 0.1 <= took < 1.0
+    assert 3276 <= sizes[0] <= 3277 + 65_536 * times[0]
+    assert (len(sent) - 3277) / 65_536 <= times[-1] < 5.0
 
 
 @every_colour

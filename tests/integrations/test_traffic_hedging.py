@@ -102,6 +102,7 @@ def test_a_quick_answer_has_no_company(colour: Colour) -> None:
     assert server.connections == 1
 
 
+@pytest.mark.slow
 @BOTH
 def test_the_routes_timeout_ends_all_tries(colour: Colour) -> None:
     gone = threading.Semaphore(0)
@@ -111,7 +112,7 @@ def test_the_routes_timeout_ends_all_tries(colour: Colour) -> None:
         if served.wait_until_gone():
             gone.release()
 
-    route = hedged().replace("timeout: 3s", "timeout: 0.2s")
+    route = hedged().replace("timeout: 3s", "timeout: 0.6s")
     with serving(script) as server, mesh_of(route, server) as mesh:
         response = colour.run(mesh, get)
 

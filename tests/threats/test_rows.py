@@ -143,9 +143,9 @@ def test_p27_long_paths_take_no_more_than_their_length(unit: str) -> None:
         path = "/" + unit * (length // len(unit))
         best = 9.0
         for _ in range(3):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             canonical_path(path)
-            best = min(best, time.perf_counter() - begin)
+            best = min(best, time.thread_time() - begin)
         return best
 
     # 60 KB in far less than the second that a quadratic walk of them takes.
