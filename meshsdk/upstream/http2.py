@@ -51,6 +51,7 @@ class Http2:
     __slots__ = (
         "_backlog",
         "_connection",
+        "_gone",
         "_greeting",
         "_has_ended",
         "_interim",
@@ -91,7 +92,8 @@ class Http2:
 
     def _reset(self) -> None:
         self._backlog = b""
-        """Of the request body: what the peer's windows do not let out yet."""
+        """Of the request body: what the peer's windows did not let out, from `_gone` on."""
+        self._gone = 0
         self._has_ended = False
         """The request's end was given in; with a backlog it goes out behind that."""
         self._taken = 0
@@ -153,7 +155,7 @@ class Http2:
     @property
     def has_backlog(self) -> bool:
         """Some of the body waits for the peer."""
-        return bool(self._backlog)
+        return self._gone < len(self._backlog)
 
     def outgoing(self) -> bytes:
         """Octets that the protocol has for the socket now."""
@@ -168,7 +170,8 @@ class Http2:
             self._violates(str(error), error)
 
     def _send(self, data: bytes, *, ends: bool) -> None:
-        self._backlog += data
+        self._backlog = self._backlog[self._gone :] + data
+        self._gone = 0
         self._has_ended = ends
         self._let_out()
 
@@ -176,14 +179,15 @@ class Http2:
         """As much of the body as the windows allow."""
         connection, stream = self._connection, self._stream
         try:
-            while self._backlog:
+            while self.has_backlog:
                 room = min(
                     connection.local_flow_control_window(stream), connection.max_outbound_frame_size
                 )
                 if room <= 0:
                     return
-                piece, self._backlog = self._backlog[:room], self._backlog[room:]
-                ends = self._has_ended and not self._backlog
+                piece = self._backlog[self._gone : self._gone + room]
+                self._gone += len(piece)
+                ends = self._has_ended and not self.has_backlog
                 connection.send_data(stream, piece, end_stream=ends)
                 if ends:
                     return
@@ -222,7 +226,7 @@ class Http2:
             return
         for event in events:
             self._see(event)
-        if self._backlog and self.failure is None and not self.is_complete:
+        if self.has_backlog and self.failure is None and not self.is_complete:
             self._let_out()
 
     def _is_greeted(self, data: bytes) -> bool:
@@ -266,7 +270,7 @@ class Http2:
     @property
     def _is_out(self) -> bool:
         """All of the request was sent."""
-        return self._has_ended and not self._backlog
+        return self._has_ended and not self.has_backlog
 
     def _pass_over(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
         """A 1xx is dropped (RFC 9110, 15.2), but counts, as with HTTP/1.1, as part of the head."""
