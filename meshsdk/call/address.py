@@ -17,3 +17,10 @@ class Address:
 
 
 UNKNOWN = Address("", 0)
+
+
+def host_of(authority: str) -> str:
+    """The host of an authority, without port; an IPv6 literal without its brackets."""
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from meshsdk.call.address import host_of
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.decision_record import SHOWN, DecisionRecord
@@ -68,8 +69,7 @@ def explain(source: Source, request: Request | HttpRequest, target: Target | Non
     if not isinstance(request, Request):
         request, target = _asked(request, target)
     if target is None:
-        host, _, port = request.authority.partition(":")
-        target = Target(host, int(port or 80))
+        target = _target_of(request.authority)
     seen: list[CallContext] = []
     steps: list[tuple[str, str]] = []
 
@@ -150,6 +150,13 @@ def _asked(asked: HttpRequest, target: Target | None) -> tuple[Request, Target]:
     )
     port = url.port or _PORTS[url.scheme]
     return request, target or Target(url.hostname, port, url.scheme == "https", url.hostname)
+
+
+def _target_of(authority: str) -> Target:
+    port = authority.rpartition("]")[2].partition(":")[2] or "80"
+    if not port.isdecimal():
+        raise UsageError(f"expected a host and maybe a port, found {authority!r}")
+    return Target(host_of(authority), int(port))
 
 
 def _explanation(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, cast
 
+from meshsdk.call.address import host_of
 from meshsdk.call.context import CallContext
 from meshsdk.call.message import Response
 from meshsdk.filters.peer_metadata import DOWNSTREAM_PEER, UPSTREAM_PEER
@@ -149,7 +150,7 @@ def _service(cluster: object, context: CallContext) -> dict[str, str]:
     if context.cluster in _UNREACHED:
         name = context.cluster
     if not host and context.original is not None:
-        host = context.original.authority.partition(":")[0]
+        host = host_of(context.original.authority)
     return {
         "destination_service": host or UNKNOWN,
         "destination_service_name": name or host or UNKNOWN,

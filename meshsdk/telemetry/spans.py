@@ -25,6 +25,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from meshsdk.call.address import host_of
 from meshsdk.call.effects import CallApp, Reply, Send
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Reset, Response
@@ -80,7 +81,7 @@ class SpanMaker:
         attributes = {
             "http.request.method": request.method,
             "url.path": request.path.partition("?")[0],
-            "server.address": request.authority.partition(":")[0],
+            "server.address": host_of(request.authority),
         }
         span = self._tracer.start_span(request.method, around, kind, attributes)
         return _Spans(self._tracer, span, self._tags)

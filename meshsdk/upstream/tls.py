@@ -5,6 +5,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Protocol
 
+from meshsdk.call.address import host_of
 from meshsdk.call.endpoint import Host
 from meshsdk.identity.session import TlsSession
 from meshsdk.resources.cluster import Cluster
@@ -41,16 +42,10 @@ class ClientContexts(Protocol):
 def server_name(socket: UpstreamTls, cluster: Cluster, host: Host, authority: str) -> str:
     """The SNI of a connection, by the rules of UpstreamTlsContext and of the cluster (auto_sni)."""
     if cluster.http.auto_sni and authority:
-        return _host_of(authority)
+        return host_of(authority)
     if socket.auto_host_sni and host.endpoint.hostname:
         return host.endpoint.hostname
     return socket.sni
-
-
-def _host_of(authority: str) -> str:
-    if authority.startswith("["):
-        return authority[1:].partition("]")[0]
-    return authority.partition(":")[0]
 
 
 class Layer(Protocol):

@@ -8,13 +8,14 @@ from meshsdk.call.decision_record import DecisionRecord, Shown
 from meshsdk.call.effects import Deliver
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Response
+from meshsdk.errors import UsageError
 from meshsdk.flow.inbound import inbound
-from meshsdk.runtime.explain import explain_inbound
+from meshsdk.runtime.explain import explain, explain_inbound
 from meshsdk.telemetry import CallDenied, DecisionAudited, DryRunDecided, Event, Why
 from meshsdk.telemetry.policy_counts import PolicyCounts
 from meshsdk.telemetry.why import RecordBudget
 from meshsdk.testing.clock import FakeClock
-from tests.flow.plans import Mesh
+from tests.flow.plans import GET, Mesh, config
 from tests.flow.test_inbound import ALICE, BOB, REQUEST, STRICT, connection
 
 DRY = STRICT.replace(
@@ -199,3 +200,19 @@ def test_series_of_policies_are_bounded() -> None:
     lines = list(counts.lines())
 
     assert 'meshsdk_denied_total{listener="other",status="other"} 1000' in lines
+
+
+@pytest.mark.parametrize("authority", ["[fd00::1]:80", "[fd00::1]", "reviews:80"])
+def test_explain_takes_the_target_from_the_authority(authority: str) -> None:
+    mesh = Mesh(config("{cluster: c}", ports=(9001,)))
+
+    found = explain(mesh.source, replace(GET, authority=authority), None)
+
+    assert found.endpoint == "127.0.0.1:9001"
+
+
+def test_explain_says_what_an_authority_lacks() -> None:
+    mesh = Mesh(config("{cluster: c}", ports=(9001,)))
+
+    with pytest.raises(UsageError, match="expected a host and maybe a port, found 'reviews:http'"):
+        explain(mesh.source, replace(GET, authority="reviews:http"), None)
