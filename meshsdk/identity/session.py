@@ -2,9 +2,12 @@
 
 import contextlib
 import ssl
+from typing import Final
 
-_RECORD = 16384
+_RECORD: Final = 16384
 """Octets: the most that one TLS record carries."""
+_PIECE: Final = 16 * _RECORD
+"""Octets: what is put into a BIO at most, which never gives back the memory it once took."""
 # Only after `is_open`, when the peer was verified: MeshSSLObject's own check would run once more.
 _read = ssl.SSLObject.read
 _write = ssl.SSLObject.write
@@ -67,11 +70,15 @@ class TlsSession:
         """Octets for the socket that carry `data`."""
         if not self.is_open:
             raise ssl.SSLError("the handshake is not over")
-        sent = _write(self.object, data)
-        while sent < len(data):
-            data = data[sent:]
-            sent = _write(self.object, data)
-        return self._out.read()
+        if len(data) <= _RECORD:
+            _write(self.object, data)
+            return self._out.read()
+        parts: list[bytes] = []
+        octets, sent = memoryview(data).cast("B"), 0
+        while sent < len(octets):
+            sent += _write(self.object, octets[sent : sent + _PIECE])
+            parts.append(self._out.read())
+        return b"".join(parts)
 
     def outgoing(self) -> bytes:
         """Octets that the handshake or the protocol itself has for the socket."""

@@ -124,6 +124,16 @@ def test_octets_pass_both_ways(both: Both) -> None:
     assert (both.server.got, both.got) == (b"question", b"answer")
 
 
+def test_octets_of_many_records_pass_in_one_write(both: Both) -> None:
+    data = bytes(range(256)) * 4096 + b"end"
+
+    both.tls.write(memoryview(data))
+    assert len(both.raw.sent) == 1
+    both.exchange()
+
+    assert both.got == data
+
+
 def test_a_request_that_comes_with_the_end_of_the_handshake_is_not_lost() -> None:
     both = Both()
     hello = both.peer.outgoing()
