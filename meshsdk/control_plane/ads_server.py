@@ -16,7 +16,7 @@ from meshsdk.control_plane.ads_session import Resource, Session, Snapshot, resou
 from meshsdk.control_plane.ads_status import ClientStatus, status_of
 from meshsdk.errors import ConfigError
 from meshsdk.wire.ads_codec import METHODS, SERVICE, NodeRequest, decode_request, encode_response
-from meshsdk.wire.grpc_server import GrpcServer, ServerCall, ServerTls
+from meshsdk.wire.grpc_server import Authenticate, GrpcServer, ServerCall, ServerTls
 from meshsdk.xds.messages import Variant
 
 NodeSnapshot: TypeAlias = Mapping[str, Mapping[str, Mapping[str, object]]]
@@ -45,6 +45,7 @@ class AdsServer:
         *,
         admit: Admit | None = None,
         pages: Pages | None = None,
+        authenticate: Authenticate = lambda _: None,
         max_streams: int = 32,
     ) -> None:
         """`snapshot_for` is asked, with the node, for those that `set` was not called for: when
@@ -52,6 +53,7 @@ class AdsServer:
 
         `admit` takes its place where callers prove who they are: it is asked when a stream has
         said its node, may abort the call, and gives what is asked for this stream's snapshot.
+        `authenticate` is asked before, as a stream begins, and may abort it: streams are counted.
         `pages` gives the texts of the type `istio.io/debug`, by name; it may abort the call."""
         self.grpc = GrpcServer(threads=max_streams + 4)
         """For other services on the same addresses; add them before `start`."""
@@ -65,7 +67,7 @@ class AdsServer:
         self._encoded: dict[int, tuple[Mapping[str, object], Resource]] = {}
         self._version = 0
         behaviours = {METHODS[variant]: partial(self._serve, variant) for variant in METHODS}
-        self.grpc.add(SERVICE, streams=behaviours)
+        self.grpc.add(SERVICE, streams=behaviours, authenticate=authenticate)
 
     # -- life -------------------------------------------------------------------------------
 

@@ -43,14 +43,21 @@ class Authenticator:
         except SpiffeIdError:
             return None
 
-    def admit(self, node: Mapping[str, object], call: ServerCall) -> SpiffeId | None:
-        """The caller of a stream: aborts it where the proof is missing or names somebody else than
-        the node's metadata does; what that leaves out is not compared. None: without TLS."""
+    def authenticate(self, call: ServerCall) -> SpiffeId | None:
+        """The caller of a stream: aborts it where the proof is missing. None: without TLS."""
         if not call.is_tls():
             return None
         caller = self.caller(call)
         if caller is None:
             call.abort("UNAUTHENTICATED", "authentication failure")
+        return caller
+
+    def admit(self, node: Mapping[str, object], call: ServerCall) -> SpiffeId | None:
+        """As `authenticate`; aborts also where the proof names somebody else than the node's
+        metadata does. What that leaves out is not compared."""
+        caller = self.authenticate(call)
+        if caller is None:
+            return None
         mismatch = _mismatch(caller, node)
         if mismatch:
             call.abort("PERMISSION_DENIED", f"authorization failed: {mismatch}")

@@ -7,6 +7,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from meshsdk.call.spiffe_id import SpiffeId
 from meshsdk.control_plane.authentication import Authenticator
 from meshsdk.errors import ConfigError, IdentityError, PeerError
 from meshsdk.identity.issue import CertificateAuthority
@@ -64,15 +65,12 @@ class CertificateService:
 
     def add_to(self, server: GrpcServer) -> None:
         """Serve on its addresses. Before it starts."""
-        server.add(_SERVICE, unaries={_METHOD: serve_unary(_SERVICE, _METHOD, self.create)})
+        unary = serve_unary(_SERVICE, _METHOD, self.create)
+        server.add(_SERVICE, unaries={_METHOD: unary}, authenticate=self._caller)
 
     def create(self, request: dict[str, object], call: ServerCall) -> dict[str, object]:
         """One call: request and response in proto-JSON."""
-        if not call.is_tls():
-            call.abort("UNIMPLEMENTED", f"unknown service {_SERVICE}")
-        caller = self._authenticator.caller(call)
-        if caller is None:
-            call.abort("UNAUTHENTICATED", "request authenticate failure")
+        caller = self._caller(call)
         metadata = request.get("metadata")
         if isinstance(metadata, dict) and _IMPERSONATED in metadata:
             call.abort("UNAUTHENTICATED", "request impersonation authentication failure")
@@ -85,6 +83,14 @@ class CertificateService:
             call.abort("INTERNAL", f"CSR signing error ({error})")
         elements = [*(each.decode() for each in chain), signing.roots_pem.decode()]
         return {"cert_chain": elements}
+
+    def _caller(self, call: ServerCall) -> SpiffeId:
+        if not call.is_tls():
+            call.abort("UNIMPLEMENTED", f"unknown service {_SERVICE}")
+        caller = self._authenticator.caller(call)
+        if caller is None:
+            call.abort("UNAUTHENTICATED", "request authenticate failure")
+        return caller
 
     def ttl(self, request: dict[str, object]) -> float:
         """Seconds that a request gets; ConfigError beyond the limit."""

@@ -99,7 +99,12 @@ class ControlPlane:
         )
         self.page: Callable[[str], str | None] = lambda _: None
         """The debug page of a name; `debug.show_over_xds` sets it."""
-        self.ads = AdsServer(admit=self._admit, pages=self._page, max_streams=options.max_streams)
+        self.ads = AdsServer(
+            admit=self._admit,
+            pages=self._page,
+            authenticate=self._authenticator.authenticate,
+            max_streams=options.max_streams,
+        )
         if signing is not None:
             service = CertificateService(
                 signing, self._authenticator, longest=options.certificate_ttl

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
 
 T = TypeVar("T")
+_LONGEST_REQUEST: Final = 4 << 20  # octets: istiod's limit (FEED.md 1.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ StreamBehaviour: TypeAlias = Callable[[Iterator[bytes], ServerCall], Iterator[by
 """Requests to responses, on a thread of the server. The request iterator ends with the call; a
 behaviour that waits for anything else must be woken by `ServerCall.on_end`."""
 UnaryBehaviour: TypeAlias = Callable[[bytes, ServerCall], bytes]
+Authenticate: TypeAlias = Callable[[ServerCall], object]
 
 
 class GrpcServer:
@@ -80,7 +82,7 @@ class GrpcServer:
             self._pool,
             options=[
                 ("grpc.so_reuseport", 0),  # a port that is taken is an error
-                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_receive_message_length", _LONGEST_REQUEST),
                 ("grpc.max_send_message_length", -1),
                 # istiod's limit for pings; half of what clients use.
                 ("grpc.http2.min_ping_interval_without_data_ms", 15_000),
@@ -93,15 +95,21 @@ class GrpcServer:
         *,
         streams: Mapping[str, StreamBehaviour] | None = None,
         unaries: Mapping[str, UnaryBehaviour] | None = None,
+        authenticate: Authenticate = lambda _: None,
     ) -> None:
-        """Serve methods of a service, by name. Before `start`."""
+        """Serve methods of a service, by name. Before `start`.
+
+        `authenticate` is asked as a call begins and may abort it: a call holds a thread while its
+        request is waited for, and who has proved nothing shall hold none."""
         untyped: Any = grpc
         handlers: dict[str, object] = {}
         for name, stream in (streams or {}).items():
-            behaviour = _with_call(_until_the_call_ends(stream))
+            behaviour = _with_call(_until_the_call_ends(stream), authenticate)
             handlers[name] = untyped.stream_stream_rpc_method_handler(behaviour)
         for name, unary in (unaries or {}).items():
-            handlers[name] = untyped.unary_unary_rpc_method_handler(_with_call(unary))
+            # As a stream of one: grpcio waits for the request of a unary before it tells us.
+            answer = _with_call(_until_the_call_ends(_of_one_request(unary)), authenticate)
+            handlers[name] = untyped.stream_unary_rpc_method_handler(answer)
         handler = untyped.method_handlers_generic_handler(service, handlers)
         self._server.add_generic_rpc_handlers((handler,))
 
@@ -130,11 +138,32 @@ class GrpcServer:
         self._pool.shutdown(wait=True)
 
 
-def _with_call(behaviour: Callable[[Any, ServerCall], Any]) -> Callable[[Any, Any], Any]:
-    return lambda request, context: behaviour(request, ServerCall(context))
+def _with_call(
+    behaviour: Callable[[Iterator[bytes], ServerCall], T], authenticate: Authenticate
+) -> Callable[[Iterator[bytes], Any], T]:
+    def serve(requests: Iterator[bytes], context: Any) -> T:
+        call = ServerCall(context)
+        authenticate(call)
+        return behaviour(requests, call)
+
+    return serve
 
 
-def _until_the_call_ends(behaviour: StreamBehaviour) -> StreamBehaviour:
+def _of_one_request(
+    behaviour: UnaryBehaviour,
+) -> Callable[[Iterator[bytes], ServerCall], bytes]:
+    def serve(requests: Iterator[bytes], call: ServerCall) -> bytes:
+        request = next(requests, None)
+        if request is None:
+            call.abort("INVALID_ARGUMENT", "expected a request, found none")
+        return behaviour(request, call)
+
+    return serve
+
+
+def _until_the_call_ends(
+    behaviour: Callable[[Iterator[bytes], ServerCall], T],
+) -> Callable[[Iterator[bytes], ServerCall], T]:
     def requests(raw: Iterator[bytes]) -> Iterator[bytes]:
         # A client that is gone ends the requests too: who reads them has nothing to catch.
         with suppress(grpc.RpcError):

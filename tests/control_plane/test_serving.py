@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, current_thread
+from typing import Any
 
 import pytest
 
@@ -183,6 +184,31 @@ def test_a_stream_that_istiod_ends_is_ended_alike(
     assert isinstance(event, StreamEnded), event
     assert event.code == code
     assert event.details == details or not details
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
+        "istio.v1.auth.IstioCertificateService/CreateCertificate",
+    ],
+)
+def test_who_has_proved_nothing_holds_no_stream(plane: Plane, method: str) -> None:
+    """It says nothing, for ever: streams and threads are counted."""
+    over = Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(PATIENCE)
+        yield from ()
+
+    tls = ChannelTls(plane.state.signing().roots_pem, server_name="istiod.istio-system.svc")
+    with open_channel(f"127.0.0.1:{plane.tls_port}", tls) as channel:
+        untyped: Any = channel
+        call = untyped.stream_stream(f"/{method}")(nothing(), timeout=PATIENCE / 2)
+        code = call.code().name  # blocks until the call has ended
+        over.set()
+
+    assert code == "UNAUTHENTICATED"
 
 
 @pytest.mark.parametrize("left_out", ["NAMESPACE", "SERVICE_ACCOUNT", "both"])
