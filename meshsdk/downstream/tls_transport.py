@@ -204,9 +204,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._receive = cast("asyncio.Protocol", protocol).data_received
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """As `asyncio.Transport.get_protocol`."""
-        assert self._protocol is not None
-        return self._protocol
+        """As `asyncio.Transport.get_protocol`; None before the handshake and after the end, as the
+        loops' own have it."""
+        return cast("asyncio.BaseProtocol", self._protocol)
 
     def pause_reading(self) -> None:
         """As `asyncio.Transport.pause_reading`."""
@@ -227,13 +227,21 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         if self._is_paused or self._is_closing:
             return
         held, self._held = self._held, b""
-        if held:
-            self._receive(held)
-        if self.is_closing():
+        try:
+            if held:
+                self._receive(held)
+            if self.is_closing():
+                return
+            if self._session.peer_closed:
+                self._at_end()
+                return
+        except Exception as error:
+            # As the loop does where it called the protocol itself.
+            _LOG.exception("a server's protocol failed at what it had held back")
+            self._error = error
+            self.abort()
             return
-        if self._session.peer_closed:
-            self._at_end()
-        elif not self._is_paused:
+        if not self._is_paused:
             self._raw.resume_reading()
 
     def is_reading(self) -> bool:

@@ -148,8 +148,8 @@ def test_no_protocol_is_set_before_the_peer_is_verified() -> None:
     both = Both()
 
     both.tls.data_received(both.peer.outgoing())
-    with pytest.raises(AssertionError):
-        both.tls.get_protocol()
+    before: object = both.tls.get_protocol()
+    assert before is None
     both.exchange()
 
     assert both.tls.get_protocol() is both.server
@@ -242,6 +242,33 @@ def test_the_peers_goodbye_waits_for_what_was_not_read(both: Both) -> None:
     both.loop.waiting[0]()
     assert (both.server.got, both.server.told) == (b"in flight", ["end"])
     assert both.raw.ended == "closed"
+
+
+def test_a_protocol_that_fails_at_what_was_held_back_ends_the_connection(both: Both) -> None:
+    """Else nobody would ever read from it again."""
+
+    def fail(data: bytes) -> None:
+        raise LookupError(data)
+
+    both.server.data_received = fail  # type: ignore[method-assign]
+    both.tls.set_protocol(both.server)
+    both.tls.pause_reading()
+    both.say(b"in flight")
+    both.tls.resume_reading()
+
+    both.loop.waiting[0]()
+    both.tls.connection_lost(None)
+
+    assert both.raw.ended == "aborted"
+    assert both.server.told == ["LookupError"]
+
+
+def test_a_lost_connection_has_no_protocol(both: Both) -> None:
+    """A task may ask whose connection it serves when the peer has gone."""
+    both.tls.connection_lost(None)
+
+    left: object = both.tls.get_protocol()
+    assert left is None
 
 
 def test_flow_control_is_the_sockets(both: Both) -> None:
