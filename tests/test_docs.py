@@ -87,7 +87,7 @@ def test_the_check_of_the_documentation_runs(
 ) -> None:
     page = DOCS / "reference/cli.md"
     (tmp_path / "config.yaml").write_text(blocks(page, "yaml")[0])
-    (tmp_path / "requests").write_text(blocks(page, "json")[0])
+    (tmp_path / "requests").write_text(blocks(page, "json")[1])
 
     code = main(["check", str(tmp_path / "config.yaml"), "--requests", str(tmp_path / "requests")])
 
@@ -117,3 +117,15 @@ def test_the_messages_of_the_troubleshooting_page_exist() -> None:
     ]
 
     assert missing == []
+
+
+def test_every_metric_is_on_its_page() -> None:
+    page = (DOCS / "reference/metrics.md").read_text()
+    kinds = "total|seconds|milliseconds|bytes|info|version|resources|connected|build|active"
+    name = re.compile(rf'"((?:meshsdk|istio|grpc_xds_client|envoy_cluster)_[a-z_]+_(?:{kinds}))"')
+    sources = [path.read_text() for path in (ROOT / "meshsdk").rglob("*.py")]
+
+    names = {found for text in sources for found in name.findall(text)}
+
+    assert len(names) > 15
+    assert {each for each in names if f"`{each}`" not in page and f"`{each}{{" not in page} == set()
