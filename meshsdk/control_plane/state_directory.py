@@ -82,18 +82,25 @@ class StateDirectory:
         """Trust a new root, beside the one that signs. UsageError while one is prepared."""
         if (self.path / _NEXT_KEY).exists():
             raise UsageError("a new root is prepared already: activate it")
+        before = (self.path / ROOTS).read_bytes()
         made = CertificateAuthority.self_signed(self.trust_domain, self.clock)
         self._write(_NEXT_KEY, _private_pem(made))
-        before = (self.path / ROOTS).read_bytes()
         self._write(ROOTS, before + made.certificate.public_bytes(Encoding.PEM), mode=0o644)
 
     def activate_root(self) -> None:
-        """Sign by the prepared root; the old one is still trusted."""
+        """Sign by the prepared root; the old one is still trusted. UsageError where none is
+        prepared, or it is trusted no more: other roots have been given since."""
         path = self.path / _NEXT_KEY
         if not path.exists():
             raise UsageError("no new root is prepared")
         key = path.read_bytes()
-        *others, newest = x509.load_pem_x509_certificates((self.path / ROOTS).read_bytes())
+        roots = x509.load_pem_x509_certificates((self.path / ROOTS).read_bytes())
+        public = serialization.load_pem_private_key(key, None).public_key()
+        newest = next((each for each in roots if each.public_key() == public), None)
+        if newest is None:
+            path.unlink()
+            raise UsageError("the prepared root is trusted no more: prepare a new one")
+        others = [each for each in roots if each != newest]
         # In this order: between the two, files that do not fit leave the last good in force.
         self._write(_KEY, key)
         self._write(ROOTS, _pem(newest, *others), mode=0o644)

@@ -269,6 +269,46 @@ def test_steps_of_a_rotation_out_of_order_are_refused(tmp_path: Path) -> None:
         state.finish_root()
 
 
+def test_nothing_is_prepared_where_there_is_no_root(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path, "cluster.local", CLOCK)
+
+    with pytest.raises(FileNotFoundError):
+        state.prepare_root()
+    state.prepare()
+
+    with pytest.raises(UsageError, match="no new root"):
+        state.activate_root()
+
+
+def test_an_activation_that_was_cut_short_is_done_again(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path, "cluster.local", CLOCK)
+    state.prepare()
+    state.prepare_root()
+    key = (tmp_path / "next-key.pem").read_bytes()
+    state.activate_root()
+    activated = state.signing_files()
+
+    (tmp_path / "next-key.pem").write_bytes(key)  # as if it had ended before the last step
+    state.activate_root()
+
+    assert state.signing_files() == activated
+
+
+def test_a_given_root_ends_a_rotation(tmp_path: Path) -> None:
+    """Else the prepared key would sign under the certificate of another."""
+    state = StateDirectory(tmp_path, "cluster.local", CLOCK)
+    state.prepare()
+    given = state.signing_files()
+    state.prepare_root()
+    state.give(*given)
+
+    with pytest.raises(UsageError, match="trusted no more"):
+        state.activate_root()
+
+    assert state.signing_files() == given
+    state.prepare_root()
+
+
 def test_files_that_do_not_fit_leave_the_last_good_in_force(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path, "cluster.local", CLOCK)
     state.prepare()
