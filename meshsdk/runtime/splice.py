@@ -25,6 +25,8 @@ _READ: Final = 65536
 """Octets of one piece; of TLS no read gives more than a record (16 KiB)."""
 _FEW: Final = 64
 """Pairs that are over and may be remembered, for a time, besides twice those that are not."""
+_PAUSE: Final = 0.25
+"""Seconds for which nobody is accepted after that failed, with no descriptor left for instance."""
 _IN, _OUT = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 OnAccept: TypeAlias = Callable[[socket.socket], None]
@@ -74,11 +76,12 @@ class Splicer:
     def __init__(self, clock: Clock, name: str = "meshsdk-splice") -> None:
         self._clock = clock
         self._name = name
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()  # a collected server may close us in the midst of it
         self._thread: threading.Thread | None = None
         self._asked: deque[Callable[[], None]] = deque()
         self._ends: list[tuple[float, int, Link]] = []
         self._count = 0
+        self._paused: list[tuple[float, _Listener]] = []
         self.links: set[Link] = set()
         """Pairs that are open. To be looked at from other threads only by its length."""
         self._is_closed = False
@@ -89,7 +92,8 @@ class Splicer:
         """Call `on_accept` with each connection that comes, on the splicer's thread: it must not
         block."""
         sock.setblocking(False)
-        self._ask(lambda: self._listen(_Listener(sock, on_accept)))
+        if not self._ask(lambda: self._listen(_Listener(sock, on_accept))):
+            sock.close()
 
     def unlisten(self, sock: socket.socket) -> None:
         """Accept no more, and close the socket."""
@@ -104,11 +108,17 @@ class Splicer:
         on_end: Callable[[], None] | None = None,
     ) -> Link:
         """Let two sockets speak with each other; handshakes are over. `until`: monotonic seconds at
-        which they are cut. `on_end` is called once, on the splicer's thread."""
+        which they are cut. `on_end` is called once, on the splicer's thread; at once, with both
+        sockets closed, where that has ended."""
         link = Link(until, on_end)
         for sock in (left, right):
             sock.setblocking(False)
-        self._ask(lambda: self._join(link, left, right))
+        if not self._ask(lambda: self._join(link, left, right)):
+            left.close()
+            right.close()
+            link.on_end = None
+            if on_end is not None:
+                on_end()
         return link
 
     def cut(self, link: Link) -> None:
@@ -120,29 +130,32 @@ class Splicer:
         with self._starting:
             self._is_closed = True
             thread, self._thread = self._thread, None
-        if thread is not None:
             self._asked.append(_stop)
+        if thread is not None:
             self._wake()
             if thread is not threading.current_thread():
                 thread.join(1.0)
 
-    def _ask(self, what: Callable[[], None]) -> None:
-        self._asked.append(what)
-        if self._thread is None:
-            self._start()
-        self._wake()
-
-    def _start(self) -> None:
+    def _ask(self, what: Callable[[], None]) -> bool:
+        """False where nobody will do it: the splicer is closed."""
         with self._starting:
-            if self._thread is not None or self._is_closed:
-                return
-            self._selector = selectors.DefaultSelector()
-            self._woken, self._waker = socket.socketpair()
-            self._woken.setblocking(False)
-            self._waker.setblocking(False)
-            self._selector.register(self._woken, _IN, None)
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+            if self._is_closed:
+                return False
+            if self._thread is None:
+                self._thread = self._start()
+            self._asked.append(what)
+        self._wake()
+        return True
+
+    def _start(self) -> threading.Thread:
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        self._selector.register(self._woken, _IN, None)
+        thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        thread.start()
+        return thread
 
     def _wake(self) -> None:
         with suppress(OSError, AttributeError):  # full: it will wake up anyway
@@ -167,12 +180,16 @@ class Splicer:
                     self._perform()
                 if self._ends:
                     self._cut_late()
+                if self._paused:
+                    self._resume()
         except _Stopped:
             pass
         finally:
             for key in list(selector.get_map().values()):
                 if isinstance(key.data, _Listener):
                     key.data.sock.close()
+            for _, listener in self._paused:
+                listener.sock.close()
             for link in list(self.links):
                 self._end(link)
             selector.close()
@@ -190,9 +207,12 @@ class Splicer:
                 _LOG.exception("a pair of sockets could not be served")
 
     def _patience(self) -> float | None:
-        if not self._ends:
+        if not self._ends and not self._paused:
             return None
-        return max(0.0, self._ends[0][0] - self._clock.monotonic())
+        first = self._ends[0][0] if self._ends else math.inf
+        if self._paused:
+            first = min(first, self._paused[0][0])
+        return max(0.0, first - self._clock.monotonic())
 
     def _cut_late(self) -> None:
         now = self._clock.monotonic()
@@ -207,6 +227,12 @@ class Splicer:
             self._selector.unregister(sock)
         sock.close()
 
+    def _resume(self) -> None:
+        while self._paused and self._paused[0][0] <= self._clock.monotonic():
+            _, listener = self._paused.pop(0)
+            if listener.sock.fileno() != -1:  # closed meanwhile
+                self._listen(listener)
+
     def _accept(self, listener: _Listener) -> None:
         try:
             sock, _ = listener.sock.accept()
@@ -214,6 +240,9 @@ class Splicer:
             return
         except OSError as error:
             _LOG.warning("accepting a connection failed: %s", os.strerror(error.errno or 0))
+            # It waits in the queue: asking again at once would keep the thread busy with that.
+            self._selector.unregister(listener.sock)
+            self._paused.append((self._clock.monotonic() + _PAUSE, listener))
             return
         try:
             listener.on_accept(sock)
