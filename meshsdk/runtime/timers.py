@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from meshsdk.clock import Clock
+from meshsdk.runtime import fork
 
 _IDLE: Final = 10.0
 """Seconds after which a thread without timers ends."""
@@ -38,10 +39,17 @@ class Timers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.reset()
+        self.after_fork_in_child()
+        fork.register(self)
 
-    def reset(self) -> None:
-        """In a forked child: the parent's timers are not ours."""
+    def before_fork(self) -> None:
+        """See `fork.Forkable`. Nothing: the child makes everything anew."""
+
+    def after_fork_in_parent(self) -> None:
+        """See `fork.Forkable`."""
+
+    def after_fork_in_child(self) -> None:
+        """The parent's timers are not ours, and its thread is not here."""
         self._changed = threading.Condition()
         self._waiting: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
