@@ -57,6 +57,8 @@ _JUDGED: Final = frozenset(
 )
 """Fields of which there is more to say than that they stay or go; without them a request takes the
 short way."""
+_NONE: Final = frozenset[str]()
+_LOOKED_FOR: Final = _JUDGED | _NOT_FROM_EXTERNAL
 
 _48_BITS: Final = 1 << 48
 _ONLY_OF_THE_CONNECTION: Final = ("keep-alive", "close")
@@ -126,9 +128,10 @@ def forwarded_fields(
     internal_only_headers: tuple[str, ...],
 ) -> Headers | LocalReply:
     """The fields that filters, routes and the next hop see. Writes `remote` and `is_internal`."""
-    return _short_way(request.headers, options, context, internal_only_headers) or _fields(
-        request, options, context, internal_only_headers
-    )
+    headers = _short_way(request.headers, options, context, internal_only_headers)
+    if headers is not None:
+        return headers
+    return _fields(request, options, context, internal_only_headers)
 
 
 def _short_way(
@@ -142,8 +145,13 @@ def _short_way(
     if not options.takes_short_way:
         return None
     names = headers.names()
-    if headers.has_repeats() or not _JUDGED.isdisjoint(names):
+    if headers.has_repeats():
         return None
+    gone: frozenset[str] = _NONE
+    if not _LOOKED_FOR.isdisjoint(names):
+        if not _JUDGED.isdisjoint(names):
+            return None
+        gone = _NOT_FROM_EXTERNAL.intersection(names)
     if internal_only_headers and not names.isdisjoint(internal_only_headers):
         return None
     ended = ""
@@ -169,9 +177,7 @@ def _short_way(
             more.append((XFCC, certificate))
     if ended or more:
         headers = headers.exchanged(ended, more)
-    if _NOT_FROM_EXTERNAL.isdisjoint(names):
-        return headers
-    return headers.without(*_NOT_FROM_EXTERNAL.intersection(names))
+    return headers.without(*gone) if gone else headers
 
 
 def _fields(
