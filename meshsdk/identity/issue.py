@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -102,7 +102,7 @@ class CertificateAuthority:
             request = x509.load_pem_x509_csr(csr)
             valid = request.is_signature_valid
             key = request.public_key()
-        except (ValueError, InvalidSignature) as error:
+        except (ValueError, InvalidSignature, UnsupportedAlgorithm) as error:
             raise PeerError("the certificate request cannot be read") from error
         if not valid:
             raise PeerError("the certificate request is not signed by its own key")

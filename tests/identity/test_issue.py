@@ -118,6 +118,15 @@ def test_a_weak_key_is_refused(key: SigningKey) -> None:
         CA.sign(request(key), ID, 600.0)
 
 
+def test_a_key_of_a_kind_that_nobody_knows_is_refused() -> None:
+    der = x509.load_pem_x509_csr(request(p256())).public_bytes(Encoding.DER)
+    curve = bytes.fromhex("2a8648ce3d030107")  # prime256v1
+    unknown = x509.load_der_x509_csr(der.replace(curve, curve[:-1] + b"\x55"))
+
+    with pytest.raises(PeerError, match="cannot be read"):
+        CA.sign(unknown.public_bytes(Encoding.PEM), ID, 600.0)
+
+
 def test_garbage_is_refused() -> None:
     with pytest.raises(PeerError, match="cannot be read"):
         CA.sign(b"nonsense", ID, 600.0)
