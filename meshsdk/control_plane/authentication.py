@@ -31,7 +31,7 @@ class Authenticator:
             return None
         certificate = call.peer_certificate()
         if certificate is not None:
-            found = _uri_san(certificate)
+            found = _uri_san(certificate, self._clock.time())
             if found is not None and found.trust_domain == self._trust_domain:
                 return found
         authorization = call.metadata().get("authorization", "")
@@ -76,9 +76,12 @@ def _mismatch(caller: SpiffeId, node: Mapping[str, object]) -> str:
     return f"no identities ([{caller}]) matched {said[0] or ''}/{said[1] or ''}"
 
 
-def _uri_san(pem: bytes) -> SpiffeId | None:
+def _uri_san(pem: bytes, now: float) -> SpiffeId | None:
+    """Of a certificate that the handshake has verified: connections outlive certificates."""
     try:
         certificate = x509.load_pem_x509_certificate(pem)
+        if now > certificate.not_valid_after_utc.timestamp():
+            return None
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         return SpiffeId.parse(uris[0]) if len(uris) == 1 else None

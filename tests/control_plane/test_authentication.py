@@ -91,6 +91,20 @@ def test_a_certificate_of_another_trust_domain_proves_nothing() -> None:
     )
 
 
+def test_a_certificate_proves_nothing_after_its_end() -> None:
+    """Else who has its key gets the next one by a connection from before, for ever."""
+    clock = FakeClock()
+    pem = chain_pem(FakeCa("cluster.local", clock).svid("shop/cart"))
+    leaf = x509.load_pem_x509_certificate(pem)
+    authenticator = Authenticator("cluster.local", lambda: [], clock)
+    call = ServerCall(Connection(certificate=pem))
+
+    before = authenticator.caller(call)
+    clock.advance(leaf.not_valid_after_utc.timestamp() - clock.time() + 1.0)
+
+    assert (before, authenticator.caller(call)) == (CART, None)
+
+
 @pytest.mark.parametrize("uris", [(str(CART), "spiffe://cluster.local/ns/x/sa/y"), ()])
 def test_a_certificate_has_one_id(uris: tuple[str, ...]) -> None:
     assert caller(Connection(certificate=certificate(str(CART)))) == CART
