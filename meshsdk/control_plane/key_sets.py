@@ -59,7 +59,7 @@ def fetch(rule: JwtRule) -> str | None:
             said = json.loads(_get(rule.discovery_uri, rule.timeout))
             uri = str(said["jwks_uri"])
         text = _get(uri, rule.timeout)
-    except (OSError, HTTPException, ValueError, KeyError, TypeError):
+    except (OSError, HTTPException, ValueError, KeyError, TypeError, RecursionError):
         return None
     return text if key_set_problem(text) is None else None
 

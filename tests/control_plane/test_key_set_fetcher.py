@@ -116,6 +116,14 @@ def test_an_issuer_points_at_no_file_of_ours(pages: Pages, tmp_path: Path) -> No
     assert fetch(JwtRule(pages.url)) is None
 
 
+def test_an_answer_of_any_depth_is_none(pages: Pages) -> None:
+    pages.texts["/jwks"] = '{"keys": ' + "[" * 200_000
+    pages.texts["/.well-known/openid-configuration"] = "[" * 200_000
+
+    assert fetch(JwtRule("https://issuer", jwks_uri=f"{pages.url}/jwks")) is None
+    assert fetch(JwtRule(pages.url)) is None
+
+
 def test_a_key_set_is_a_mebibyte_at_most(pages: Pages) -> None:
     pages.texts["/jwks"] = KEYS.ljust(1 << 20)
     pages.texts["/more"] = " " * (1 << 20) + KEYS
