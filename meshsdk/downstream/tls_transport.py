@@ -17,6 +17,9 @@ from meshsdk.identity.session import TlsSession
 _LOG = logging.getLogger("meshsdk.downstream")
 _MOST_CORKED: Final = 64 * 1024
 """Octets: what is held back at most before it is sent, so that flow control sees it."""
+_MOST_UNREAD: Final = 4 * 1024
+"""Octets: what TLS itself answers to a peer that reads nothing, on top of the full buffer."""
+_LINGER: Final = 30.0  # asyncio's SSL_SHUTDOWN_TIMEOUT
 
 OnOpen = Callable[["TlsTransport"], None]
 OnFailure = Callable[[Exception], None]
@@ -51,7 +54,12 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._is_paused = False
         self._held = b""
         """Plain octets that came while the server did not read."""
+        self._is_full = False
+        """The plain transport asked us to stop writing."""
+        self._unread = 0
+        """Octets that TLS itself answered since."""
         self._is_closing = False
+        self._lingers: asyncio.TimerHandle | None = None
         self._error: Exception | None = None
 
     # -- what the plain transport tells -----------------------------------------------------
@@ -67,6 +75,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         outgoing = session.outgoing()
         if outgoing:
             self._raw.write(outgoing)
+            if self._is_full and not self._bears(len(outgoing)):
+                return
         if session.is_open and not was_open:
             self._on_open(self)
         if plain:
@@ -76,6 +86,16 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 self._receive(plain)
         if session.peer_closed and not self._is_closing:
             self._at_end()
+
+    def _bears(self, answered: int) -> bool:
+        """Each key update of TLS 1.3 may ask for one of ours: false where the peer reads none."""
+        self._unread += answered
+        if self._unread <= _MOST_UNREAD:
+            return True
+        self._error = ConnectionAbortedError("the peer asks TLS for answers that it does not read")
+        _LOG.debug("a TLS connection broke: %s", self._error)
+        self.abort()
+        return False
 
     def _at_end(self) -> None:
         """The peer ended its session."""
@@ -96,7 +116,20 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._error = error
         else:
             self._on_failure(error)
+        self._close_raw()
+
+    def _close_raw(self) -> None:
+        """Close behind what is still to be sent; but not for a peer that takes none of it."""
         self._raw.close()
+        self._linger(None)
+
+    def _linger(self, before: int | None) -> None:
+        left = self._raw.get_write_buffer_size()
+        if before is not None and left >= before:
+            _LOG.debug("a closed connection's peer reads nothing")
+            self.abort()
+        elif left:
+            self._lingers = self._loop.call_later(_LINGER, self._linger, left)
 
     def eof_received(self) -> bool:
         """The socket ended; where no close_notify came before, perhaps too early."""
@@ -105,6 +138,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         has_failed = self._is_closing
         self._is_closing = True
+        if self._lingers is not None:
+            self._lingers.cancel()
         self._receive = _nowhere
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
@@ -113,10 +148,13 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._on_failure(exc or ConnectionResetError("closed within the handshake"))
 
     def pause_writing(self) -> None:
+        self._is_full = True
         if self._protocol is not None:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
+        self._is_full = False
+        self._unread = 0
         if self._protocol is not None:
             self._protocol.resume_writing()
 
@@ -184,7 +222,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             ending = self._session.end()
             if ending:
                 self._raw.write(ending)
-        self._raw.close()
+        self._close_raw()
 
     def abort(self) -> None:
         """Close at once; what was not sent is lost."""

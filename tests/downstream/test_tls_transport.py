@@ -3,9 +3,14 @@
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from pathlib import Path
 from typing import cast
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA384
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from meshsdk.downstream.asgi_http import in_steps
 from meshsdk.downstream.tls_transport import TlsTransport
@@ -22,6 +27,7 @@ class Plain(asyncio.Transport):
         self.sent: list[bytes] = []
         self.is_paused = False
         self.ended = ""
+        self.unsent = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.sent.append(bytes(data))
@@ -37,12 +43,13 @@ class Plain(asyncio.Transport):
 
     def abort(self) -> None:
         self.ended = "aborted"
+        self.unsent = 0
 
     def is_closing(self) -> bool:
         return bool(self.ended)
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent
 
 
 class Server(asyncio.Protocol):
@@ -67,13 +74,28 @@ class Server(asyncio.Protocol):
 
 
 class Soon:
-    """An event loop, of which only `call_soon` is used."""
+    """An event loop, of which only `call_soon` and `call_later` are used."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.waiting.append(callback)
+
+    def call_later(
+        self, delay: float, callback: Callable[[int], None], left: int
+    ) -> asyncio.TimerHandle:
+        assert delay == 30.0
+        self.waiting.append(partial(callback, left))
+        return asyncio.TimerHandle(
+            delay, callback, (left,), cast("asyncio.AbstractEventLoop", self)
+        )
+
+    def get_debug(self) -> bool:
+        return False
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        self.waiting.clear()
 
 
 class Both:
@@ -276,6 +298,95 @@ def test_flow_control_is_the_sockets(both: Both) -> None:
     both.tls.resume_writing()
     both.tls.connection_lost(None)
     assert both.server.told == ["pause", "resume", "lost"]
+
+
+class KeyUpdates:
+    """The records of a peer that asks for new keys again and again (RFC 8446, 4.6.3); Python's ssl
+    cannot be made to send them."""
+
+    def __init__(self, log: Path) -> None:
+        lines = [line.split() for line in log.read_text().splitlines()]
+        [found] = [line[2] for line in lines if line[0] == "CLIENT_TRAFFIC_SECRET_0"]
+        self._secret = bytes.fromhex(found)
+
+    def next(self) -> bytes:
+        key, iv = self._expand(b"key", 32), self._expand(b"iv", 12)
+        self._secret = self._expand(b"traffic upd", 48)
+        inner = bytes([24, 0, 0, 1, 1, 22])  # key_update, update_requested; handshake
+        header = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2)
+        return header + AESGCM(key).encrypt(iv, inner, header)
+
+    def _expand(self, name: bytes, length: int) -> bytes:
+        label = b"tls13 " + name
+        info = length.to_bytes(2) + bytes([len(label)]) + label + b"\0"
+        return HKDFExpand(SHA384(), length, info).derive(self._secret)
+
+
+@pytest.fixture
+def key_updates(tmp_path: Path) -> tuple[Both, KeyUpdates]:
+    context = client_context()
+    context.keylog_filename = str(tmp_path / "keys")
+    both = Both(context)
+    both.exchange()
+    assert both.tls.get_extra_info("cipher")[0] == "TLS_AES_256_GCM_SHA384"  # type: ignore[index]
+    return both, KeyUpdates(tmp_path / "keys")
+
+
+def test_key_updates_of_a_peer_that_reads_are_answered(
+    key_updates: tuple[Both, KeyUpdates],
+) -> None:
+    both, updates = key_updates
+
+    for _ in range(500):
+        both.tls.pause_writing()
+        both.tls.data_received(updates.next())
+        both.tls.resume_writing()
+
+    assert not both.raw.ended
+    both.tls.write(b"answer")
+    both.exchange()
+    assert both.got == b"answer"
+
+
+def test_key_updates_of_a_peer_that_reads_nothing_end_the_connection(
+    key_updates: tuple[Both, KeyUpdates],
+) -> None:
+    """Their answers would fill the memory."""
+    both, updates = key_updates
+    both.tls.pause_writing()
+
+    for _ in range(500):
+        if both.raw.ended:
+            break
+        both.tls.data_received(updates.next())
+    both.tls.connection_lost(None)
+
+    assert both.raw.ended == "aborted"
+    assert len(b"".join(both.raw.sent)) < 5 * 1024
+    assert both.server.told == ["pause", "ConnectionAbortedError"]
+
+
+def test_a_close_waits_for_a_peer_as_long_as_it_reads(both: Both) -> None:
+    both.raw.unsent = 1000
+    both.tls.close()
+
+    both.raw.unsent = 500
+    both.loop.waiting.pop()()
+    reading = both.raw.ended
+    both.loop.waiting.pop()()
+
+    assert (reading, both.raw.ended) == ("closed", "aborted")
+    assert both.loop.waiting == []
+
+
+def test_a_connection_that_is_gone_is_not_waited_for(both: Both) -> None:
+    both.raw.unsent = 1000
+    both.tls.close()
+    assert both.loop.waiting
+
+    both.tls.connection_lost(None)
+
+    assert both.loop.waiting == []
 
 
 def test_a_broken_record_ends_the_connection(both: Both) -> None:
