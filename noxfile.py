@@ -50,4 +50,4 @@ def e2e(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Ratios against a baseline in the same run."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "-q", "-s", "-m", "bench", "tests/bench", *session.posargs)
+    session.run("pytest", "-q", "-n", "0", "-s", "-m", "bench", "tests/bench", *session.posargs)
