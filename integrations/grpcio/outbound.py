@@ -1,6 +1,5 @@
 """One outbound call without a colour: its flow, its attempts, and what their endings mean."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -9,10 +8,10 @@ import grpc
 from meshsdk.call.context import CallContext
 from meshsdk.call.effects import Attempt, BodyRead, Effect, Flow, Mirror, Reply, Send
 from meshsdk.call.headers import Headers
-from meshsdk.call.message import BodyEnd, Outcome, Request, Reset, ResetReason, Response
+from meshsdk.call.message import BodyEnd, Outcome, Reset, ResetReason, Response
 from meshsdk.clock import Clock
 from meshsdk.errors import MeshError, UsageError
-from meshsdk.flow.drive import Fetcher, complete
+from meshsdk.flow.drive import complete
 from meshsdk.flow.select import Target
 from meshsdk.integrations.grpcio.api import (
     Deserializer,
@@ -33,8 +32,7 @@ from meshsdk.integrations.grpcio.nouns import (
     request_of,
     trailers_of,
 )
-from meshsdk.runtime.feed import Feed
-from meshsdk.runtime.publisher import Publisher
+from meshsdk.upstream.calls import Member
 from meshsdk.upstream.endpoint_transports import EndpointTransport, EndpointTransports
 
 _PUSHBACK: Final = "grpc-retry-pushback-ms"
@@ -42,31 +40,14 @@ _UNREADY: Final = frozenset({"UF", "UH", "NC", "UC", "UR"})
 """Flags of answers that a call which waits for readiness does not take for one."""
 
 
-class GrpcMesh(Protocol):
-    """What calls need of a `Mesh`."""
+class GrpcMesh(Member, Protocol):
+    """What gRPC calls need of a `Mesh`."""
 
-    @property
-    def publisher(self) -> Publisher: ...
-    @property
-    def feed(self) -> Feed: ...
-    @property
-    def fetcher(self) -> Fetcher: ...
     @property
     def endpoint_transports(self) -> EndpointTransports: ...
 
     def start(self) -> None:
         """Start threads, unless they run."""
-        ...
-
-    def outbound(
-        self,
-        request: Request,
-        target: Target,
-        *,
-        wait: float | None = None,
-        observe: Callable[[CallContext], None] | None = None,
-    ) -> Flow[None]:
-        """The flow of a call."""
         ...
 
 

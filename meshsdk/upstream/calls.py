@@ -33,17 +33,13 @@ from meshsdk.upstream.timeouts import CallerTimeouts
 C = TypeVar("C", bound=Connection)
 
 
-class Membership(Protocol):
-    """What calls need of a `Mesh`."""
+class Member(Protocol):
+    """What calls need of a `Mesh`, whoever keeps their connections."""
 
     @property
     def publisher(self) -> Publisher: ...
     @property
     def feed(self) -> Feed: ...
-    @property
-    def sync_upstream(self) -> SyncUpstream: ...
-    @property
-    def async_upstream(self) -> AsyncUpstream: ...
     @property
     def fetcher(self) -> Fetcher: ...
 
@@ -57,6 +53,15 @@ class Membership(Protocol):
     ) -> Flow[None]:
         """The flow of a call; `wait` bounds the wait for configuration, in seconds."""
         ...
+
+
+class Membership(Member, Protocol):
+    """What HTTP calls need of a `Mesh`."""
+
+    @property
+    def sync_upstream(self) -> SyncUpstream: ...
+    @property
+    def async_upstream(self) -> AsyncUpstream: ...
 
 
 @dataclass(slots=True, eq=False)
