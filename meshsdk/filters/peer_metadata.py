@@ -44,7 +44,12 @@ _METHOD: Final = MessageTable(
         "baggage": ignored("for waypoints and ztunnels"),
     },
 )
-TABLES: Final = (TABLE, _METHOD)
+_SKIPS: Final = "skip_external_clusters"
+_HEADERS: Final = MessageTable(
+    "io.istio.http.peer_metadata.Config.IstioHeaders",
+    {_SKIPS: ignored("nothing is said at all then: which clusters are external is not known here")},
+)
+TABLES: Final = (TABLE, _METHOD, _HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +109,21 @@ def parse(reader: Reader, extensions: Extensions) -> PeerMetadata | None:
         _by_headers(reader, "downstream_discovery"),
         _by_headers(reader, "upstream_discovery"),
         _by_headers(reader, "downstream_propagation"),
-        _by_headers(reader, "upstream_propagation"),
+        _by_headers(reader, "upstream_propagation", may_skip=False),
     )
     return None if found == PeerMetadata(extensions.peer_metadata) else found
 
 
-def _by_headers(reader: Reader, name: str) -> bool:
-    methods = reader.messages(name)
-    for method in methods:
+def _by_headers(reader: Reader, name: str, *, may_skip: bool = True) -> bool:
+    """Whether a way by header fields is open; `may_skip`: to some alone is open too."""
+    found: list[bool] = []
+    for method in reader.messages(name):
         check(method, _METHOD)
-    return any(method.has("istio_headers") for method in methods)
+        headers = method.message("istio_headers")
+        if headers is not None:
+            check(headers, _HEADERS)
+            found.append(may_skip or not headers.boolean(_SKIPS))
+    return any(found)
 
 
 EXTENSION: Final = HttpFilterExtension(

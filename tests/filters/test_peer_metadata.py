@@ -1,15 +1,21 @@
 """Who is at the other end, told by proxies to each other."""
 
+from dataclasses import replace
+
+import pytest
+
 from meshsdk.call.address import Address
 from meshsdk.call.connection import Connection
 from meshsdk.call.context import CallContext
 from meshsdk.call.filter import Continue
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Response
-from meshsdk.filters.peer_metadata import DOWNSTREAM_PEER, UPSTREAM_PEER, PeerMetadata
+from meshsdk.config.reader import Reader
+from meshsdk.filters.peer_metadata import DOWNSTREAM_PEER, UPSTREAM_PEER, PeerMetadata, parse
 from meshsdk.telemetry.workload import of_metadata
 from meshsdk.testing.clock import FakeClock, SeededRandom
 from meshsdk.wire.peer_metadata import decode, encode
+from tests.flow.plans import EXTENSIONS
 
 OURS = (("x-envoy-peer-metadata-id", "sidecar~me"), ("x-envoy-peer-metadata", "bWU="))
 THEIRS = (("x-envoy-peer-metadata", "dGhlbQ=="), ("x-envoy-peer-metadata-id", "sidecar~they"))
@@ -79,6 +85,16 @@ def test_what_is_no_metadata_says_nothing() -> None:
     assert decode("!!") is None
     assert decode("AAAA") is None
     assert decode("A" * 100_000) is None
+
+
+@pytest.mark.parametrize(("skips", "tells"), [(False, True), (True, False)])
+def test_a_feed_that_hides_us_from_external_services_hides_us(skips: bool, tells: bool) -> None:
+    propagation = [{"istio_headers": {"skip_external_clusters": skips}}]
+    given = Reader({"upstream_propagation": propagation, "upstream_discovery": propagation})
+
+    found = parse(given, replace(EXTENSIONS, peer_metadata=OURS))
+
+    assert found == PeerMetadata(OURS, from_upstream=True, to_upstream=tells)
 
 
 def test_a_peer_that_says_too_much_is_not_remembered() -> None:
