@@ -15,7 +15,7 @@ from meshsdk.call.headers import Headers, Pair
 from meshsdk.call.message import LocalReply, Request, Response
 from meshsdk.config.reader import Reader
 from meshsdk.errors import ConfigError
-from meshsdk.filters.ext_authz_answer import are_valid
+from meshsdk.filters.ext_authz_answer import FRAMING, are_valid
 from meshsdk.filters.ratelimit_headers import Status, parse_status, retry_after, x_ratelimit
 from meshsdk.filters.side_service import GrpcService, text_of
 from meshsdk.matching.fraction import ALWAYS, Fraction
@@ -30,6 +30,7 @@ NAMESPACE: Final = "envoy.filters.http.ratelimit"
 _SERVICE: Final = "envoy.service.ratelimit.v3.RateLimitService"
 _METHOD: Final = "ShouldRateLimit"
 _OVER: Final = "OVER_LIMIT"
+_KEPT: Final = FRAMING | {"host"}
 _RATELIMITED: Final = ("x-envoy-ratelimited", "true")
 
 
@@ -209,9 +210,9 @@ def reply_of(response: Reader) -> Reply:
 
 def _sendable(response: Reader, name: str) -> tuple[Pair, ...]:
     """Fields that can be sent: others are left out, where Envoy would split lines. A service of
-    limits changes neither host nor path."""
+    limits changes neither host nor path, nor where a message ends."""
     pairs = [_pair(header) for header in response.messages(name)]
-    return tuple(pair for pair in pairs if pair[0] != "host" and are_valid((pair,)))
+    return tuple(pair for pair in pairs if pair[0] not in _KEPT and are_valid((pair,)))
 
 
 def _pair(header: Reader) -> Pair:

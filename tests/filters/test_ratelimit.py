@@ -387,6 +387,8 @@ def test_fields_that_cannot_be_sent_are_left_out() -> None:
         {"key": "x-z", "value": "a\r\nb: c"},
         {"key": "host", "value": "evil"},
         {"key": ":path", "value": "/evil"},
+        {"key": "Content-Length", "value": "5"},
+        {"key": "transfer-encoding", "value": "chunked"},
         {"key": "x-good", "value": "1"},
     ]
     over = Asked(limiter(), {**OVER, "response_headers_to_add": bad})
