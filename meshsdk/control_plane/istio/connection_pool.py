@@ -119,9 +119,17 @@ def parse_keepalive(reader: SpecReader) -> Keepalive:
     """A `tcpKeepalive`, opened with `KEEPALIVE`."""
     return Keepalive(
         reader.integer("probes", at_least=0, at_most=_MAX),
-        positive(reader, "time") or 0.0,
-        positive(reader, "interval") or 0.0,
+        _counted(reader, "time"),
+        _counted(reader, "interval"),
     )
+
+
+def _counted(reader: SpecReader, name: str) -> float:
+    """A duration that Envoy gets as a number of seconds."""
+    seconds = positive(reader, name) or 0.0
+    if seconds > _MAX:
+        raise reader.error_at(name, f"expected at most {_MAX}s, found {seconds:.0f}s")
+    return seconds
 
 
 def parse_outlier_detection(reader: SpecReader) -> OutlierDetection:

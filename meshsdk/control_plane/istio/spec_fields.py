@@ -11,6 +11,7 @@ _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|
 _UNITS: Final = {
     "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
 }  # fmt: skip
+_LONGEST: Final = (2**63 - 1) / 1e9  # Go, time.ParseDuration: nanoseconds in 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,16 @@ class Note:
 
 
 def seconds_of(text: str) -> float | None:
-    """Seconds of a Go duration (`1h30m`, `-1.5s`, `0`), None when it is none."""
+    """Seconds of a Go duration (`1h30m`, `-1.5s`, `0`), None when it is none, or longer than Go
+    can say (292 years)."""
     sign, rest = (-1.0, text[1:]) if text.startswith("-") else (1.0, text.removeprefix("+"))
     if rest == "0":
         return 0.0
     parts = _DURATION.findall(rest)
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != rest:
         return None
-    return sign * sum(float(number) * _UNITS[unit] for number, unit in parts)
+    found = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return sign * found if found <= _LONGEST else None
 
 
 def kind_of(node: Node) -> str:

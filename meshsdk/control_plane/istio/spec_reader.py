@@ -8,12 +8,14 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from meshsdk.control_plane.istio.nodes import Mark, Node, SpecError
 from meshsdk.control_plane.istio.spec_fields import Fields, Note, camel, kind_of, seconds_of
 
 T = TypeVar("T")
+_LEAST: Final = -(2**31)
+_MOST: Final = 2**32 - 1  # int32 and uint32: no wider field reaches Envoy
 
 
 class SpecReader:
@@ -140,7 +142,7 @@ class SpecReader:
         at_least: int | None = None,
         at_most: int | None = None,
     ) -> int:
-        """An integer field; integral doubles and digits in a string are taken."""
+        """An integer field of 32 bits; integral doubles and digits in a string are taken."""
         found = self.optional_integer(name, at_least=at_least, at_most=at_most)
         return default if found is None else found
 
@@ -159,18 +161,13 @@ class SpecReader:
         return number
 
     def _integer(self, node: Node, path: str) -> int:
-        match node.value:
-            case bool():
-                pass
-            case int():
-                return node.value
-            case float() if node.value.is_integer():
-                return int(node.value)
-            case str() if re.fullmatch(r"-?[0-9]{1,20}", node.value):
-                return int(node.value)
-            case _:
-                pass
-        raise SpecError(node.mark, path, f"expected an integer, found {kind_of(node)}")
+        number = _whole(node.value)
+        if number is None:
+            raise SpecError(node.mark, path, f"expected an integer, found {kind_of(node)}")
+        if not _LEAST <= number <= _MOST:
+            problem = f"expected an integer of 32 bits, found {kind_of(node)}"
+            raise SpecError(node.mark, path, problem)
+        return number
 
     def number(self, name: str, default: float = 0.0) -> float:
         """A double or DoubleValue field, finite."""
@@ -317,3 +314,17 @@ class SpecReader:
         """Accepts a field, but tells its author something."""
         path = self.at(name) if index is None else f"{self.at(name)}[{index}]"
         self.notes.append(Note(self.mark_of(name, index), path, text))
+
+
+def _whole(value: object) -> int | None:
+    match value:
+        case bool():
+            return None
+        case int():
+            return value
+        case float() if value.is_integer():
+            return int(value)
+        case str() if re.fullmatch(r"-?[0-9]{1,20}", value):
+            return int(value)
+        case _:
+            return None

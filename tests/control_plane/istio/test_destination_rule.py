@@ -47,6 +47,12 @@ def _name_for(rules: DestinationRules, namespace: str, **labels: str) -> str:
         ("{tls: {mode: ISTIO_MUTUAL, caCertificates: /a}}", "brings its own certificates"),
         ("{tls: {mode: SIMPLE, insecureSkipVerify: true, caCertificates: /a}}", "insecureSkip"),
         ("{tls: {mode: SIMPLE, caCrl: /a}}", "refused: not built"),
+        ("{connectionPool: {tcp: {connectTimeout: 2562048h}}}", "expected a duration such as"),
+        (
+            "{connectionPool: {tcp: {tcpKeepalive: {time: 2000000h}}}}",
+            "expected at most 2147483647",
+        ),
+        ("{outlierDetection: {consecutive5xxErrors: 4294967296}}", "an integer of 32 bits"),
         ("{outlierDetecton: {}}", "unknown field, did you mean outlierDetection?"),
     ],
 )

@@ -1,4 +1,5 @@
-"""Odd documents that are good enough to load: translating them never fails."""
+"""Odd documents that are good enough to load: translating and encoding them never fails, since
+one resource that cannot be encoded would keep all others from a node."""
 
 import json
 import random
@@ -8,6 +9,13 @@ from typing import Final
 
 import pytest
 
+from meshsdk.control_plane.ads_session import (
+    CLUSTER,
+    LISTENER,
+    LOAD_ASSIGNMENT,
+    ROUTE_CONFIGURATION,
+    resource,
+)
 from meshsdk.control_plane.istio.authn import KeySets
 from meshsdk.control_plane.istio.config import Config
 from meshsdk.control_plane.istio.loader import load
@@ -23,7 +31,7 @@ _FOLDERS: Final = (
 _VALUES: Final = (
     "[]", "{}", "null", "7", "true", "1.5", '""', "[null]", "[{}]", "-1", "0", "'*'", "a.b",
     "10.0.0.0/8", "999999", "'::1'", "unix:///x", "'*.x'", "SIMPLE", "NONE", "DNS", "STATIC",
-    "0.0.0.0", "65535", "'~'", "1h",
+    "0.0.0.0", "65535", "'~'", "1h", "4294967296", "9999999h",
 )  # fmt: skip
 _FIELD: Final = re.compile(r"(\s*(?:- )?[\w.-]+:)( .*)?")
 _KEY_SETS: Final = KeySets(lambda _: None, '{"keys":[{"kty":"oct","k":"AA"}]}')
@@ -46,7 +54,17 @@ def test_what_loads_can_be_translated(seed: int) -> None:
     config = Config(loaded, registry, _KEY_SETS)
     node = recordings.node(folder, chance.choice(nodes))
 
-    assert json.dumps(translate(config, parse_proxy(node)).dump())
+    state = translate(config, parse_proxy(node))
+
+    assert json.dumps(state.dump())
+    for type_url, named in (
+        (CLUSTER, state.clusters),
+        (LOAD_ASSIGNMENT, state.endpoints),
+        (LISTENER, state.listeners),
+        (ROUTE_CONFIGURATION, state.routes),
+    ):
+        for name, data in named.items():
+            resource(type_url, name, data)
 
 
 def _mutated(texts: Mapping[str, str], chance: random.Random) -> dict[str, str]:
