@@ -9,10 +9,11 @@ from typing import Protocol, TypeAlias, cast
 import grpc
 import grpc.aio
 
-from meshsdk.call.effects import CallApp, Deliver, Effect, Fetch, GrpcFetch, ReadBody, Reply, Sleep
+from meshsdk.call.effects import Effect, Fetch, GrpcFetch, ReadBody, Reply, Sleep
 from meshsdk.call.serving import enter_serving, leave_serving
 from meshsdk.downstream.current import reset_current, set_current
 from meshsdk.errors import ForbiddenError, MeshError
+from meshsdk.flow.drive import asettle
 from meshsdk.integrations.grpcio.api import (
     EOF,
     AioServerInterceptorBase,
@@ -123,7 +124,10 @@ class AioMeshServerInterceptor(AioServerInterceptorBase):  # type: ignore[misc, 
             call = _AioCall(inbound, context, handler)
             is_stream = handler is not None and handler.request_streaming
             raw = None if is_stream else cast("bytes", request)
-            inbound.admitted(await _settle(inbound, self._mesh, raw))
+            flow = inbound.flow
+            inbound.admitted(
+                await asettle(flow, next(flow), lambda asked: _perform(asked, self._mesh, raw))
+            )
             message = request
             if handler is not None:
                 message = call.messages(handler, request) if is_stream else message_of(handler, raw)
@@ -234,20 +238,6 @@ def _handler(
 ) -> RpcHandler:
     make = cast("Callable[..., RpcHandler]", MAKE[kind])
     return make(behaviour, deserialize, serialize)
-
-
-async def _settle(inbound: Inbound, mesh: ServerMesh, raw: bytes | None) -> CallApp | Deliver:
-    """Perform what the flow asks for until it has decided."""
-    flow = inbound.flow
-    effect = next(flow)
-    while not isinstance(effect, (CallApp, Deliver)):
-        try:
-            reply = await _perform(effect, mesh, raw)
-        except BaseException as error:
-            effect = flow.throw(error)
-        else:
-            effect = flow.send(reply)
-    return effect
 
 
 async def _perform(effect: Effect, mesh: ServerMesh, raw: bytes | None) -> Reply:

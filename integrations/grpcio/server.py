@@ -6,10 +6,11 @@ from typing import Final, Protocol, TypeAlias, cast
 
 import grpc
 
-from meshsdk.call.effects import CallApp, Deliver, Effect, Fetch, GrpcFetch, ReadBody, Reply, Sleep
+from meshsdk.call.effects import Effect, Fetch, GrpcFetch, ReadBody, Reply, Sleep
 from meshsdk.call.serving import enter_serving, leave_serving
 from meshsdk.downstream.current import reset_current, set_current
 from meshsdk.errors import ForbiddenError, MeshError
+from meshsdk.flow.drive import settle
 from meshsdk.integrations.grpcio.api import (
     Deserializer,
     Metadata,
@@ -119,7 +120,10 @@ class MeshServerInterceptor(ServerInterceptorBase):  # type: ignore[misc, valid-
             call = _Call(inbound, context)
             is_stream = handler is not None and handler.request_streaming
             raw = None if is_stream else cast("bytes", request)
-            inbound.admitted(_settle(inbound, self._mesh, raw))
+            flow = inbound.flow
+            inbound.admitted(
+                settle(flow, next(flow), lambda asked: _perform(asked, self._mesh, raw))
+            )
             message = request
             if handler is not None:
                 message = call.messages(handler, request) if is_stream else message_of(handler, raw)
@@ -205,20 +209,6 @@ class _Context:
     def __getattr__(self, name: str) -> object:
         value: object = getattr(self._context, name)
         return value
-
-
-def _settle(inbound: Inbound, mesh: ServerMesh, raw: bytes | None) -> CallApp | Deliver:
-    """Perform what the flow asks for until it has decided."""
-    flow = inbound.flow
-    effect = next(flow)
-    while not isinstance(effect, (CallApp, Deliver)):
-        try:
-            reply = _perform(effect, mesh, raw)
-        except BaseException as error:
-            effect = flow.throw(error)
-        else:
-            effect = flow.send(reply)
-    return effect
 
 
 def _perform(effect: Effect, mesh: ServerMesh, raw: bytes | None) -> Reply:

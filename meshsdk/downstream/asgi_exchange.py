@@ -28,7 +28,7 @@ from meshsdk.call.message import BodyEnd, Request, Reset, ResetReason, Response
 from meshsdk.downstream.acceptor import Acceptor
 from meshsdk.downstream.asgi_scope import AsgiReceive, AsgiSend, Message, Scope
 from meshsdk.errors import UsageError
-from meshsdk.flow.drive import Fetcher, NoFetcher
+from meshsdk.flow.drive import Fetcher, NoFetcher, asettle
 
 _LOG = logging.getLogger("meshsdk.downstream")
 DENIAL: Final = "websocket.http.response"
@@ -102,14 +102,7 @@ async def settle(
     flow: Flow[None], effect: Effect, body: Body, fetcher: Fetcher = _NO_FETCHER
 ) -> CallApp | Deliver:
     """Perform what a flow asks for until it lets the application answer, or answers itself."""
-    while not isinstance(effect, (CallApp, Deliver)):
-        try:
-            reply = await _perform(effect, body, fetcher)
-        except BaseException as error:
-            effect = flow.throw(error)
-        else:
-            effect = flow.send(reply)
-    return effect
+    return await asettle(flow, effect, lambda asked: _perform(asked, body, fetcher))
 
 
 async def _perform(effect: Effect, body: Body, fetcher: Fetcher) -> Reply:

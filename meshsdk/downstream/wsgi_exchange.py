@@ -26,7 +26,7 @@ from meshsdk.downstream.current import is_forbidden
 from meshsdk.downstream.guard import FORBIDDEN
 from meshsdk.downstream.wsgi_environ import Environ, ExcInfo, StartResponse, WsgiApp
 from meshsdk.errors import ForbiddenError, UsageError
-from meshsdk.flow.drive import Fetcher, complete
+from meshsdk.flow.drive import Fetcher, complete, settle
 from meshsdk.runtime.sleeping import sleep
 
 _APP_BODY: Final = "the application's own"
@@ -144,14 +144,7 @@ class WsgiExchange:
 
     def settle(self, effect: Effect) -> CallApp | Deliver:
         """Perform what the flow asks for until it lets the application answer, or answers itself."""
-        while not isinstance(effect, CallApp | Deliver):
-            try:
-                reply = self._perform(effect)
-            except BaseException as error:
-                effect = self._flow.throw(error)
-            else:
-                effect = self._flow.send(reply)
-        return effect
+        return settle(self._flow, effect, self._perform)
 
     def _perform(self, effect: Effect) -> Reply:
         match effect:

@@ -1,9 +1,10 @@
-"""The two drivers: they run a flow's effects until it delivers, and tell it when the body ended."""
+"""The drivers, in both colours: they run a flow's effects until it delivers, or lets an application
+answer, and tell it when the body ended."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
-from meshsdk.call.effects import Deliver, Dialed, Effect, Flow, Reply, SideCall
+from meshsdk.call.effects import CallApp, Deliver, Dialed, Effect, Flow, Reply, SideCall
 from meshsdk.call.message import BodyEnd, Outcome, Reset, ResetReason
 
 Perform: TypeAlias = Callable[[Effect], Reply]
@@ -34,6 +35,31 @@ async def adrive(flow: Flow[None], perform: AsyncPerform) -> Outcome | Dialed:
         else:
             effect = flow.send(reply)
     return effect.outcome
+
+
+def settle(flow: Flow[None], effect: Effect, perform: Perform) -> CallApp | Deliver:
+    """Perform what an inbound flow asks for, from `effect` on, until it lets the application answer,
+    or answers itself."""
+    while not isinstance(effect, (CallApp, Deliver)):
+        try:
+            reply = perform(effect)
+        except BaseException as error:
+            effect = flow.throw(error)
+        else:
+            effect = flow.send(reply)
+    return effect
+
+
+async def asettle(flow: Flow[None], effect: Effect, perform: AsyncPerform) -> CallApp | Deliver:
+    """`settle` for coroutines."""
+    while not isinstance(effect, (CallApp, Deliver)):
+        try:
+            reply = await perform(effect)
+        except BaseException as error:
+            effect = flow.throw(error)
+        else:
+            effect = flow.send(reply)
+    return effect
 
 
 def complete(flow: Flow[None], end: BodyEnd) -> None:
