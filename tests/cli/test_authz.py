@@ -1,5 +1,6 @@
 """`meshsdk authz test`: policies tried out without a cluster."""
 
+import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -49,6 +50,26 @@ def _write(tmp_path: Path, cases: str, policies: str = POLICIES) -> str:
     (tmp_path / "policies.yaml").write_text(policies)
     (tmp_path / "cases.yaml").write_text(cases)
     return str(tmp_path / "cases.yaml")
+
+
+@pytest.mark.parametrize("indent", [None, 4])
+def test_policies_may_be_json(
+    indent: int | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy: dict[str, object] = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "nobody", "namespace": "shop"},
+        "spec": {"action": "DENY", "rules": [{}]},
+    }
+    case = "- {name: x, workload: {namespace: shop}, request: {path: /}, expect: deny}"
+    path = _write(
+        tmp_path, f"config: policies.yaml\ncases: [{case[2:]}]", json.dumps(policy, indent=indent)
+    )
+
+    code = main(["authz", "test", path])
+
+    assert code == 0, capsys.readouterr().err
 
 
 def test_istio_policies_are_tried_on_a_workload(

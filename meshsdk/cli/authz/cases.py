@@ -1,5 +1,6 @@
 """The file of `meshsdk authz test`: a configuration, and requests with what should become of them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ _EXPECTED: Final[Mapping[str, Expected]] = {"allow": "allow", "deny": "deny"}
 _CASE: Final = frozenset({"name", "request", "expect", "policy", "workload"})
 _OWN: Final = ("claims",)
 """Fields of a request beside those of `meshsdk check`."""
+_KUBERNETES: Final = re.compile(r"""^(?:apiVersion:|[{\s]*"apiVersion"\s*:)""", re.MULTILINE)
+"""A key at the left edge in YAML; in JSON `kubectl` indents it."""
 _WORKLOAD: Final = frozenset({"namespace", "labels", "port", "protocol"})
 
 
@@ -85,11 +88,7 @@ def texts_of(path: Path) -> dict[str, str]:
 
 def is_istio(texts: Mapping[str, str]) -> bool:
     """Whether documents of Kubernetes' form are among them."""
-    return any(
-        line.startswith(("apiVersion:", '"apiVersion"'))
-        for text in texts.values()
-        for line in text.splitlines()
-    )
+    return any(_KUBERNETES.search(text) for text in texts.values())
 
 
 def _of_path(path: Path, cases: tuple[Case, ...]) -> Suite:
