@@ -18,13 +18,15 @@ _READ = 65536
 class AnyioConnection:
     """Implements `Connection`. Used by one task at a time."""
 
-    __slots__ = ("_poll", "_socket", "_stream", "http", "layer", "lease")
+    __slots__ = ("_is_cut", "_poll", "_socket", "_stream", "http", "layer", "lease")
 
     def __init__(self, stream: SocketStream | UNIXSocketStream, lease: Lease, http: Http) -> None:
         self._stream = stream  # it owns the socket
         self._socket: socket.socket = stream.extra(  # noqa: S610 - not Django's
             SocketAttribute.raw_socket
         )
+        self._is_cut = False
+        """As of `SyncConnection`."""
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self.lease = lease
@@ -109,6 +111,8 @@ class AnyioConnection:
 
     def _answer(self) -> bytes:
         """What TLS and the protocol themselves have to say."""
+        if self._is_cut:
+            return b""
         layer, own = self.layer, self.http.outgoing()
         if layer is None:
             return own
@@ -135,6 +139,7 @@ class AnyioConnection:
 
     async def _send_rest(self, data: memoryview) -> None:
         """The socket is full: let the answer in meanwhile, which may say that it is enough."""
+        self._is_cut = True
         while data:
             await self._until_ready()
             if not self.http.is_idle and self._poll.poll(0):
@@ -144,6 +149,7 @@ class AnyioConnection:
                     return
             with suppress(BlockingIOError):
                 data = data[self._socket.send(data) :]
+        self._is_cut = False
 
     async def _until_ready(self) -> None:
         """Until the socket takes octets, or has some of an answer."""

@@ -20,10 +20,13 @@ _BOTH = select.POLLIN | select.POLLOUT
 class SyncConnection:
     """Implements `Connection`."""
 
-    __slots__ = ("_poll", "_socket", "_timeout", "http", "layer", "lease")
+    __slots__ = ("_is_cut", "_poll", "_socket", "_timeout", "http", "layer", "lease")
 
     def __init__(self, sock: socket.socket, lease: Lease, http: Http) -> None:
         self._socket = sock
+        self._is_cut = False
+        """Of what was sent last the socket has only a part: nothing else may go out before the rest,
+        as it would stand within a frame or a record."""
         self._poll = select.poll()
         self._poll.register(sock, _IN)
         self._timeout: float | None = None
@@ -102,7 +105,7 @@ class SyncConnection:
             http.receive_eof()
         else:
             plain = layer.receive(data)
-            answer = layer.outgoing()
+            answer = b"" if self._is_cut else layer.outgoing()
             if plain:
                 http.receive(plain)
             if layer.peer_closed:
@@ -114,6 +117,8 @@ class SyncConnection:
 
     def _speak(self, timeout: float | None) -> None:
         """Send what the protocol itself has to say."""
+        if self._is_cut:
+            return
         own, layer = self.http.outgoing(), self.layer
         if own:
             self._send(own if layer is None else layer.send(own), timeout)
@@ -150,6 +155,7 @@ class SyncConnection:
 
     def _send_rest(self, data: memoryview, timeout: float | None) -> None:
         """The socket is full: let the answer in meanwhile, which may say that it is enough."""
+        self._is_cut = True
         poll = select.poll()
         poll.register(self._socket, select.POLLOUT if self.http.is_idle else _BOTH)
         while data:
@@ -164,6 +170,7 @@ class SyncConnection:
             if ready[0][1] & ~select.POLLIN:
                 with suppress(BlockingIOError):
                     data = data[self._socket.send(data, socket.MSG_DONTWAIT) :]
+        self._is_cut = False
 
 
 def open_socket(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from h2.errors import ErrorCodes
+from h2.events import DataReceived, StreamEnded
 from h2.settings import SettingCodes
 
 from meshsdk.testing.ca import FakeCa
@@ -222,6 +223,41 @@ def test_settings_and_pings_of_an_idle_connection_are_answered(colour: Colour) -
 
     with serving(h2(script)) as server:
         assert colour.run(mesh_of(server), test) == [b"first", b"y" * 500]
+        assert server.connections == 1
+
+
+@pytest.mark.slow
+@every_colour
+def test_pings_are_answered_between_frames_of_an_upload(colour: Colour) -> None:
+    """Never within one, however little of it the socket took."""
+    told = threading.Event()
+
+    def script(served: Served2) -> None:
+        asked = served.request()
+        assert asked is not None
+        served.answer(asked[0], b"first")
+        served.connection.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+        served.connection.increment_flow_control_window(1 << 30)
+        served.flush()
+        told.set()
+        size = 0
+        while not isinstance(event := served.next(), StreamEnded):
+            if event is None:
+                return
+            if isinstance(event, DataReceived):
+                size += event.flow_controlled_length
+                if size < 1 << 20:
+                    served.connection.ping(b"12345678")
+                    served.flush()
+        served.answer(event.stream_id, b"%d" % size)
+
+    async def test(client: AnyClient) -> list[bytes]:
+        first = (await client.get(URL)).content
+        told.wait(5)
+        return [first, (await client.request("POST", URL, content=BIG * 4)).content]
+
+    with serving(h2(script)) as server:
+        assert colour.run(mesh_of(server), test) == [b"first", b"%d" % (4 * len(BIG))]
         assert server.connections == 1
 
 
