@@ -40,8 +40,8 @@ class StateDirectory:
     clock: Clock
 
     def prepare(self) -> None:
-        """Make what is missing. OSError where it cannot."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make what is missing. OSError where it cannot; UsageError where others may write here."""
+        self._make()
         if not (self.path / ROOTS).exists():
             made = CertificateAuthority.self_signed(self.trust_domain, self.clock)
             self._write(_KEY, _private_pem(made))
@@ -51,7 +51,7 @@ class StateDirectory:
     def give(self, certificate: bytes, key: bytes) -> None:
         """Sign by a root that the user brings; further certificates of the PEM are trusted too.
         IdentityError where key and certificate are no pair."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make()
         _signing(self.trust_domain, certificate, key, self.clock)
         self._write(_KEY, key)
         self._write(ROOTS, certificate, mode=0o644)
@@ -70,9 +70,9 @@ class StateDirectory:
 
     def token_key(self) -> TokenKey:
         """The key of our tokens, made where there is none."""
+        self._make()
         path = self.path / _TOKEN_KEY
         if not path.exists():
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._write(_TOKEN_KEY, TokenKey.generate().to_pem())
         return TokenKey.from_pem(path.read_bytes())
 
@@ -112,6 +112,13 @@ class StateDirectory:
             raise UsageError("a new root is prepared but does not sign yet: activate it")
         signer, *_ = x509.load_pem_x509_certificates((self.path / ROOTS).read_bytes())
         self._write(ROOTS, _pem(signer), mode=0o644)
+
+    def _make(self) -> None:
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = self.path.stat().st_mode & 0o777
+        if mode & 0o022:  # who puts keys of his own here is the CA
+            expected = "expected a directory that its owner alone may write"
+            raise UsageError(f"{self.path}: {expected}, found mode {mode:04o}")
 
     def _write(self, name: str, contents: bytes, mode: int = 0o600) -> None:
         write_private(self.path / name, contents, mode)

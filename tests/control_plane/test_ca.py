@@ -335,6 +335,20 @@ def test_keys_are_for_their_owner_only(tmp_path: Path) -> None:
     assert state.path.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o1777])
+def test_no_key_is_taken_from_where_others_write(tmp_path: Path, mode: int) -> None:
+    state = StateDirectory(tmp_path / "state", "cluster.local", CLOCK)
+    state.prepare()
+    files = state.signing_files()
+    state.path.chmod(mode)
+
+    for action in (state.prepare, state.token_key, lambda: state.give(*files)):
+        with pytest.raises(
+            UsageError, match=f"owner alone may write, found mode 0{mode & 0o777:o}"
+        ):
+            action()
+
+
 def test_a_given_root_signs(tmp_path: Path) -> None:
     given = FakeCa("cluster.local")
     key = given.authority.key
