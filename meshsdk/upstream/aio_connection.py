@@ -25,6 +25,7 @@ class AioConnection(asyncio.BufferedProtocol):
         "_loop",
         "_timer",
         "_transport",
+        "_unread",
         "_until",
         "_waiter",
         "http",
@@ -48,6 +49,8 @@ class AioConnection(asyncio.BufferedProtocol):
         self._is_lost = False
         self._is_full = False
         """The transport asked us to stop writing."""
+        self._unread = 0
+        """Octets that TLS and the protocol themselves have said since."""
         self._is_paused = False
         """We asked the transport to stop reading."""
         self._waiter: asyncio.Future[None] | None = None
@@ -104,8 +107,8 @@ class AioConnection(asyncio.BufferedProtocol):
                 self._tls_failed(error)
                 return
             answer = layer.outgoing()
-            if answer and self._transport is not None:
-                self._transport.write(answer)
+            if answer:
+                self._say(answer)
             if layer.peer_closed and not data:
                 self.eof_received()
                 return
@@ -133,9 +136,26 @@ class AioConnection(asyncio.BufferedProtocol):
 
     def _speak(self) -> None:
         """Send what the protocol itself has to say."""
-        own, layer, transport = self.http.outgoing(), self.layer, self._transport
-        if own and transport is not None and not self._is_lost:
-            transport.write(own if layer is None else layer.send(own))
+        own, layer = self.http.outgoing(), self.layer
+        if own and not self._is_lost:
+            self._say(own if layer is None else layer.send(own))
+
+    def _say(self, data: bytes) -> None:
+        """Nobody waits for this to be sent, so a peer that asks for it and reads nothing ends the
+        connection before it fills the memory."""
+        transport = self._transport
+        if transport is None:
+            return
+        transport.write(data)
+        if self._is_full:
+            self._unread += len(data)
+            if self._unread > HIGH_WATER:
+                self._is_lost = True
+                self.http.receive_eof(
+                    ConnectionAbortedError("the peer asks for answers that it does not read")
+                )
+                transport.abort()
+                self._wake()
 
     def _tls_failed(self, error: ssl.SSLError) -> None:
         layer = self.layer
@@ -177,6 +197,7 @@ class AioConnection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """The transport's buffer has room again."""
         self._is_full = False
+        self._unread = 0
         self._wake()
 
     # -- waiting ----------------------------------------------------------------------------
