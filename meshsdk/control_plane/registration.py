@@ -22,6 +22,7 @@ GROUP: Final = "AUTO_REGISTER_GROUP"
 
 @dataclass(slots=True)
 class _Entry:
+    group: str
     text: str
     streams: int = 0
     ends: float | None = None
@@ -60,10 +61,12 @@ class Registrations:
         key = proxy.namespace, proxy.name
         with self._lock:
             entry = self._entries.get(key)
+            if entry is not None and entry.group != name:  # whose account is another's
+                raise PeerError(f"{proxy.name} is registered in {entry.group}")
             text = json.dumps(_document(proxy, found))
             if entry is None or entry.text != text:
                 streams = 0 if entry is None else entry.streams
-                entry = self._entries[key] = _Entry(text, streams)
+                entry = self._entries[key] = _Entry(name, text, streams)
             entry.streams += 1
             entry.ends = None
         return key

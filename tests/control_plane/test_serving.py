@@ -466,6 +466,30 @@ def test_only_workloads_of_a_group_register_in_it(plane: Plane, caller: str, nod
     assert registrations.texts() == {}
 
 
+def test_nobody_takes_the_name_of_a_workload_of_another_group(plane: Plane) -> None:
+    """Else its entry, with its account, were replaced by one of the other's."""
+    plane.write("groups.yaml", f"{GROUP}---{GROUP.replace('cart', 'web')}")
+    wait_for(lambda: len(plane.plane.configuration.config.loaded.documents) == 3)
+    groups = plane.plane.configuration.config.loaded.all(WorkloadGroup)
+    cart, web = (
+        parse_proxy({"id": node_id("a-1"), "metadata": {"AUTO_REGISTER_GROUP": name}})
+        for name in ("cart", "web")
+    )
+    clock = FakeClock()
+    registrations = Registrations(clock)
+    key = registrations.begin(cart, FakeCa().spiffe_id("shop/cart"), groups)
+    before = registrations.texts()
+
+    with pytest.raises(PeerError, match="registered in cart"):
+        registrations.begin(web, FakeCa().spiffe_id("shop/web"), groups)
+    assert registrations.texts() == before
+
+    registrations.end(key)
+    clock.advance(10.0)
+    registrations.expire()
+    registrations.begin(web, FakeCa().spiffe_id("shop/web"), groups)
+
+
 def test_an_entry_goes_ten_seconds_after_its_last_stream(plane: Plane) -> None:
     plane.write("group.yaml", GROUP)
     wait_for(lambda: len(plane.plane.configuration.config.loaded.documents) == 2)
