@@ -149,6 +149,9 @@ class AioMeshServerInterceptor(AioServerInterceptorBase):  # type: ignore[misc, 
                 context.set_trailing_metadata(refused.trailing)
             await context.abort(refused.code, refused.details)
         except MeshError as error:
+            if call is not None and call.inbound.is_admitted:
+                call.end(error)
+                raise
             if call is not None:
                 call.inbound.broken_off(error)
             await context.abort(grpc.StatusCode.INTERNAL, str(error))

@@ -108,7 +108,8 @@ def kind_of(handler: Handler) -> Kind:
 class Inbound:
     """From the first look at a call to its end."""
 
-    __slots__ = ("_is_over", "connection", "current", "flow", "request", "sent", "serving")
+    __slots__ = ("_is_over", "connection", "current", "flow", "is_admitted", "request", "sent",
+                 "serving")  # fmt: skip
 
     def __init__(
         self,
@@ -126,6 +127,8 @@ class Inbound:
         request = request_of(details, context, connection)
         self.flow = mesh.inbound(request, connection)
         self._is_over = False
+        self.is_admitted = False
+        """Whether the application was let answer: what is raised then is its own."""
         self.request = request
         """As the application gets it, once it is admitted."""
         self.serving: Serving | None = None
@@ -141,6 +144,7 @@ class Inbound:
     def admitted(self, effect: CallApp | Deliver) -> None:
         """What the flow decided. RefusedError unless the application may answer."""
         if isinstance(effect, CallApp):
+            self.is_admitted = True
             self.serving, self.request = effect.serving, effect.request
             if isinstance(effect.context, CallContext):
                 self.current.context = effect.context

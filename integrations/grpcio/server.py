@@ -145,6 +145,9 @@ class MeshServerInterceptor(ServerInterceptorBase):  # type: ignore[misc, valid-
                 context.set_trailing_metadata(refused.trailing)
             context.abort(refused.code, refused.details)
         except MeshError as error:
+            if call is not None and call.inbound.is_admitted:
+                call.end(error)
+                raise
             if call is not None:
                 call.inbound.broken_off(error)
             context.abort(grpc.StatusCode.INTERNAL, str(error))

@@ -632,6 +632,39 @@ def test_an_asyncio_server_tells_of_guards_as_of_policies(arity: str, word: byte
     )
 
 
+def unready(_word: bytes) -> bytes:
+    """The application's own call to elsewhere fails."""
+    raise NotReadyError("elsewhere", 1.0)
+
+
+class Unready(Service):
+    """Cannot answer."""
+
+    def act(self, word: bytes, context: Any) -> bytes:
+        return unready(word)
+
+
+class AioUnready(AioService):
+    """Cannot answer."""
+
+    def word(self, request: bytes) -> bytes:
+        return unready(request)
+
+
+@ALL
+def test_the_applications_own_error_of_the_mesh_is_a_bug_like_others(
+    arity: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(STRICT, Unready()) as port, calling(port) as c:
+        error = failed(lambda: FIRST.get(arity, ARITIES[arity])(c, b"x"))
+    with aio_served(STRICT, AioUnready()) as port, calling(port) as c:
+        awaited = failed(lambda: FIRST.get(arity, ARITIES[arity])(c, b"x"))
+
+    assert error.code() is awaited.code() is grpc.StatusCode.UNKNOWN
+    told = [each.exc_info[1] for each in caplog.records if each.exc_info]
+    assert sum(isinstance(each, NotReadyError) for each in told) == 2
+
+
 def test_an_asyncio_server_is_as_strict_and_as_permissive() -> None:
     with aio_served(STRICT, AioService()) as port:
         with GRPC.insecure_channel(f"127.0.0.1:{port}") as plain:
