@@ -51,8 +51,8 @@ def answer_of(call: GrpcFetch, answer: Fetched | Reset) -> GrpcFetched | Reset:
     status_text = None if fields is None else fields.get("grpc-status")
     if fields is None or status_text is None:
         return GrpcFetched(_UNKNOWN, {}, "an answer without grpc-status")
-    if not status_text.isascii() or not status_text.isdigit():
-        return GrpcFetched(_UNKNOWN, {}, f"grpc-status {status_text!r}")
+    if not status_text.isascii() or not status_text.isdigit() or len(status_text) > _MOST_DIGITS:
+        return GrpcFetched(_UNKNOWN, {}, f"grpc-status {status_text[:80]!r}")
     if int(status_text):
         return GrpcFetched(int(status_text), {}, unquote(fields.get("grpc-message") or ""))
     try:

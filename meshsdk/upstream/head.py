@@ -17,6 +17,7 @@ _HOP_BY_HOP: Final = frozenset(
 )
 _CONTENT_LENGTH: Final = b"\r\ncontent-length: "
 _TE: Final = b"\r\nte: "
+_MOST_DIGITS: Final = 19  # of 2**63 - 1
 _CACHED: Final = 4096
 
 
@@ -146,7 +147,7 @@ def _prefix(name: bytes) -> bytes:
 
 
 def _declared(value: bytes, before: int | None) -> int:
-    if not value.isdigit():
+    if not value.isdigit() or len(value) > _MOST_DIGITS:
         raise HeadError(f"illegal content-length {value[:80]!r}")
     found = int(value)
     if before not in (None, found):

@@ -342,6 +342,7 @@ def test_a_status_that_is_not_ok_comes_with_its_message() -> None:
     [
         ({}, b"", b"200", 2),
         ({b"grpc-status": b"x"}, b"", b"200", 2),
+        ({b"grpc-status": b"9" * 5000}, b"", b"200", 2),
         ({}, b"", b"503", 14),
         ({b"grpc-status": b"0"}, b"", b"200", 13),
         ({b"grpc-status": b"0"}, b"\0\0\0\0\x09x", b"200", 13),

@@ -63,10 +63,11 @@ def test_what_belongs_to_one_connection_is_not_passed_on(name: str) -> None:
         _request(method="GET /"),
         _request(method=""),
         _request(("content-length", "1e1")),
+        _request(("content-length", "9" * 5000)),
         _request(("content-length", "1"), ("content-length", "2")),
         Request("GET", "shop\r\nx: y", "/"),
     ],
-    ids=lambda request: repr((request.method, request.path, request.headers.pairs)),
+    ids=lambda request: repr((request.method, request.path, request.headers.pairs))[:80],
 )
 def test_what_could_split_a_request_is_refused(request_: Request) -> None:
     with pytest.raises(HeadError):
