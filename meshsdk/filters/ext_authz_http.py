@@ -25,7 +25,7 @@ from meshsdk.filters.ext_authz_check import Shown
 from meshsdk.filters.side_service import parse_http_uri
 from meshsdk.matching.octets import lower, octets
 from meshsdk.matching.strings import Exact, StringMatcher, parse_string_matcher
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.header_mutations import HEADER_VALUE
 from meshsdk.resources.substitution_format import Format, parse_header_format
 

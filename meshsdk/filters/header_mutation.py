@@ -22,7 +22,7 @@ from meshsdk.filters.not_built import NotBuilt
 from meshsdk.filters.query_mutation import QueryMutations, parse_query_mutations
 from meshsdk.matching.octets import lower, octets
 from meshsdk.matching.strings import StringMatcher, parse_string_matcher
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.header_mutations import (
     ONE_LINE,
     ONE_LINE_OF_RESPONSES,

@@ -20,7 +20,7 @@ from meshsdk.filters.not_built import NotBuilt
 from meshsdk.filters.status_code import parse_status
 from meshsdk.filters.token_bucket import TokenBucket
 from meshsdk.matching.fraction import NEVER, Fraction, parse_runtime_fraction
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.header_mutations import (
     NONE,
     ONE_LINE,

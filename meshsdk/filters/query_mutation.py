@@ -18,7 +18,7 @@ from meshsdk.config.extension import Extensions
 from meshsdk.config.fields import MessageTable, check, honoured, refused
 from meshsdk.config.reader import Reader
 from meshsdk.matching.octets import octets
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.substitution_format import Format, parse_format
 
 MUTATION: Final = MessageTable(

@@ -20,7 +20,7 @@ from meshsdk.filters.ratelimit_headers import Status, parse_status, retry_after,
 from meshsdk.filters.side_service import GrpcService, text_of
 from meshsdk.matching.fraction import ALWAYS, Fraction
 from meshsdk.matching.octets import lower, octets
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.header_mutations import NONE, HeaderMutations, append
 from meshsdk.resources.rate_limit import Descriptor, RateLimit
 from meshsdk.resources.route_facts import RouteFacts

@@ -11,7 +11,7 @@ from meshsdk.call.context import CallContext
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import LocalReply, Request, Response
 from meshsdk.flow import reply
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.header_mutations import ONE_LINE_OF_RESPONSES, HeaderMutations
 from meshsdk.resources.local_reply import LocalReplies
 from meshsdk.resources.substitution_format import Format

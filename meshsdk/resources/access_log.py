@@ -13,8 +13,8 @@ from meshsdk.config.fields import MessageTable, check, honoured
 from meshsdk.config.reader import Reader
 from meshsdk.errors import ConfigError
 from meshsdk.resources import log_filters
-from meshsdk.resources.format_commands import Values
 from meshsdk.resources.format_string import FormatString, parse_format_string
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.log_filters import LogFilter, parse_log_filter
 from meshsdk.telemetry.seen_call import SeenCall
 

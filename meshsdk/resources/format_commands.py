@@ -6,43 +6,16 @@ Source: Envoy, "Command operators" of the access logging documentation.
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 from meshsdk.call.address import UNKNOWN, Address
 from meshsdk.call.certificate import Certificate
-from meshsdk.call.context import CallContext
 from meshsdk.call.endpoint import NO_METADATA, Host
-from meshsdk.call.message import Request, Response
 from meshsdk.errors import ConfigError
 from meshsdk.matching.octets import lower, octets
 from meshsdk.matching.query import query_parameters
 from meshsdk.resources.format_time import time_text
-from meshsdk.telemetry.seen_call import SeenCall
-
-Metadata: TypeAlias = Mapping[str, Mapping[str, object]]
-
-
-@dataclass(slots=True)
-class Values:
-    """What a format can speak of."""
-
-    context: CallContext
-    request: Request
-    response: Response | None = None
-    route_metadata: Metadata = field(default_factory=lambda: NO_METADATA)
-    virtual_host_metadata: Metadata = field(default_factory=lambda: NO_METADATA)
-    local_reply_body: str = ""
-    has_code: bool = True
-    """False while headers of a local reply are made: Envoy has not noted its code then."""
-    call: SeenCall | None = None
-    """Once it is over: for access logs."""
-
-
-Command: TypeAlias = Callable[[Values], str | None]
-"""None: there is no such value in this call."""
-Build: TypeAlias = Callable[[str | None, str], Command]
-"""From the command's argument and the path for errors."""
+from meshsdk.resources.format_values import Build, Command, Metadata, Values, needed, plain
 
 _PROTOCOLS: Final = {"http1": "HTTP/1.1", "h2": "HTTP/2"}
 
@@ -76,28 +49,11 @@ NOT_BUILT: Final = frozenset(_NOT_BUILT.split())
 """Commands of Envoy's without code here: a call that needs one fails by its name."""
 
 
-def _plain(read: Command) -> Build:
-    """A command without an argument."""
-
-    def build(argument: str | None, path: str) -> Command:
-        if argument is not None:
-            raise ConfigError(path, f"expected a command without argument, found ({argument})")
-        return read
-
-    return build
-
-
-def _needed(argument: str | None, path: str) -> str:
-    if not argument:
-        raise ConfigError(path, "expected a command with an argument, found none")
-    return argument
-
-
 # -- headers ----------------------------------------------------------------------------------
 
 
 def _names(argument: str | None, path: str) -> tuple[str, ...]:
-    names = _needed(argument, path).split("?")
+    names = needed(argument, path).split("?")
     if len(names) > 2:
         raise ConfigError(path, f"expected one alternative at most, found {argument}")
     return tuple(lower(octets(name)) for name in names if name)
@@ -133,7 +89,7 @@ def _resp(argument: str | None, path: str) -> Command:
 
 
 def _query_param(argument: str | None, path: str) -> Command:
-    name = octets(_needed(argument, path))
+    name = octets(needed(argument, path))
     return lambda values: query_parameters(values.request.path).get(name)
 
 
@@ -165,15 +121,15 @@ def _path(argument: str | None, path: str) -> Command:
 
 
 def _address(pick: Callable[[Values], Address]) -> Build:
-    return _plain(lambda v: None if pick(v) == UNKNOWN else str(pick(v)))
+    return plain(lambda v: None if pick(v) == UNKNOWN else str(pick(v)))
 
 
 def _host_of(pick: Callable[[Values], Address]) -> Build:
-    return _plain(lambda v: pick(v).host or None)
+    return plain(lambda v: pick(v).host or None)
 
 
 def _port_of(pick: Callable[[Values], Address]) -> Build:
-    return _plain(lambda v: None if pick(v) == UNKNOWN else str(pick(v).port))
+    return plain(lambda v: None if pick(v) == UNKNOWN else str(pick(v).port))
 
 
 def _peer(read: Callable[[Certificate], str]) -> Build:
@@ -183,7 +139,7 @@ def _peer(read: Callable[[Certificate], str]) -> Build:
         certificate = values.context.connection.peer.certificate
         return None if certificate is None else read(certificate) or None
 
-    return _plain(get)
+    return plain(get)
 
 
 def _expiry(argument: str | None, path: str) -> Command:
@@ -236,7 +192,7 @@ def _integral(found: object) -> object:
 
 def _metadata_of(pick: Callable[[Values], Metadata]) -> Build:
     def build(argument: str | None, path: str) -> Command:
-        keys = tuple(_needed(argument, path).split(":"))
+        keys = tuple(needed(argument, path).split(":"))
         return lambda values: _walk(pick(values), keys)
 
     return build
@@ -249,7 +205,7 @@ def _host_metadata(values: Values) -> Metadata:
 
 def _metadata(argument: str | None, path: str) -> Command:
     """%METADATA(TYPE:namespace:key...)%."""
-    kind, *keys = _needed(argument, path).split(":")
+    kind, *keys = needed(argument, path).split(":")
     sources: dict[str, Callable[[Values], Metadata]] = {
         "DYNAMIC": lambda values: values.context.dynamic_metadata,
         "ROUTE": lambda values: values.route_metadata,
@@ -263,7 +219,7 @@ def _metadata(argument: str | None, path: str) -> Command:
 
 
 def _filter_state(argument: str | None, path: str) -> Command:
-    key, _, form = _needed(argument, path).partition(":")
+    key, _, form = needed(argument, path).partition(":")
     if form not in ("", "PLAIN", "TYPED"):
         raise ConfigError(path, f"expected PLAIN or TYPED, found {form}")
     quoted = form != "PLAIN"
@@ -299,7 +255,7 @@ def _upstream(read: Callable[[Host], str]) -> Build:
         host = values.context.host
         return None if host is None else read(host) or None
 
-    return _plain(get)
+    return plain(get)
 
 
 def _remote(values: Values) -> Address:
@@ -331,20 +287,20 @@ COMMANDS: Final[Mapping[str, Build]] = {
     "PATH": _path,
     "QUERY_PARAM": _query_param,
     "QUERY_PARAMS": _query_params,
-    "PROTOCOL": _plain(lambda v: _PROTOCOLS[v.request.protocol]),
-    "RESPONSE_CODE": _plain(_code),
-    "RESPONSE_CODE_DETAILS": _plain(_details),
-    "RESPONSE_FLAGS": _plain(lambda v: ",".join(v.context.flags) or "-"),
-    "DURATION": _plain(_duration),
+    "PROTOCOL": plain(lambda v: _PROTOCOLS[v.request.protocol]),
+    "RESPONSE_CODE": plain(_code),
+    "RESPONSE_CODE_DETAILS": plain(_details),
+    "RESPONSE_FLAGS": plain(lambda v: ",".join(v.context.flags) or "-"),
+    "DURATION": plain(_duration),
     "START_TIME": _start_time,
-    "LOCAL_REPLY_BODY": _plain(lambda v: v.local_reply_body),
-    "ROUTE_NAME": _plain(lambda v: v.context.route_name or None),
-    "VIRTUAL_CLUSTER_NAME": _plain(lambda v: v.context.virtual_cluster or None),
-    "FILTER_CHAIN_NAME": _plain(lambda v: v.context.filter_chain or None),
-    "UPSTREAM_CLUSTER": _plain(
+    "LOCAL_REPLY_BODY": plain(lambda v: v.local_reply_body),
+    "ROUTE_NAME": plain(lambda v: v.context.route_name or None),
+    "VIRTUAL_CLUSTER_NAME": plain(lambda v: v.context.virtual_cluster or None),
+    "FILTER_CHAIN_NAME": plain(lambda v: v.context.filter_chain or None),
+    "UPSTREAM_CLUSTER": plain(
         lambda v: None if v.context.cluster_is_missing else v.context.cluster or None
     ),
-    "UPSTREAM_CLUSTER_RAW": _plain(lambda v: v.context.cluster or None),
+    "UPSTREAM_CLUSTER_RAW": plain(lambda v: v.context.cluster or None),
     "UPSTREAM_HOST": _upstream(lambda h: str(h.endpoint.address)),
     "UPSTREAM_HOST_NAME": _upstream(lambda h: h.endpoint.hostname or str(h.endpoint.address)),
     "UPSTREAM_HOST_NAME_WITHOUT_PORT": _upstream(
@@ -353,7 +309,7 @@ COMMANDS: Final[Mapping[str, Build]] = {
     "UPSTREAM_REMOTE_ADDRESS": _upstream(lambda h: str(h.endpoint.address)),
     "UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _upstream(lambda h: h.endpoint.address.host),
     "UPSTREAM_REMOTE_PORT": _upstream(lambda h: str(h.endpoint.address.port)),
-    "UPSTREAM_REQUEST_ATTEMPT_COUNT": _plain(lambda v: str(v.context.attempts)),
+    "UPSTREAM_REQUEST_ATTEMPT_COUNT": plain(lambda v: str(v.context.attempts)),
     "DOWNSTREAM_REMOTE_ADDRESS": _address(_remote),
     "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": _host_of(_remote),
     "DOWNSTREAM_REMOTE_PORT": _port_of(_remote),
@@ -366,7 +322,7 @@ COMMANDS: Final[Mapping[str, Build]] = {
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS": _address(_local),
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT": _host_of(_local),
     "DOWNSTREAM_DIRECT_LOCAL_PORT": _port_of(_local),
-    "DOWNSTREAM_LOCAL_URI_SAN": _plain(
+    "DOWNSTREAM_LOCAL_URI_SAN": plain(
         lambda v: ",".join(v.context.connection.local_uri_sans) or None
     ),
     "DOWNSTREAM_PEER_URI_SAN": _peer(lambda c: ",".join(c.uri_sans)),
@@ -377,8 +333,8 @@ COMMANDS: Final[Mapping[str, Build]] = {
     "DOWNSTREAM_PEER_FINGERPRINT_256": _peer(lambda c: c.sha256),
     "DOWNSTREAM_PEER_CERT": _peer(lambda c: c.url_encoded_pem),
     "DOWNSTREAM_PEER_CERT_V_END": _expiry,
-    "DOWNSTREAM_TLS_VERSION": _plain(lambda v: v.context.connection.tls_version or None),
-    "REQUESTED_SERVER_NAME": _plain(lambda v: v.context.connection.server_name or None),
+    "DOWNSTREAM_TLS_VERSION": plain(lambda v: v.context.connection.tls_version or None),
+    "REQUESTED_SERVER_NAME": plain(lambda v: v.context.connection.server_name or None),
     "DYNAMIC_METADATA": _metadata_of(lambda v: v.context.dynamic_metadata),
     "UPSTREAM_METADATA": _metadata_of(_host_metadata),
     "METADATA": _metadata,

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias, cast
 
 from meshsdk.config.fields import MessageTable, check, honoured, ignored, not_built
 from meshsdk.config.reader import Reader
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.substitution_format import Format, parse_format
 
 FORMAT_STRING: Final = MessageTable(

@@ -9,8 +9,9 @@ from typing import Final
 from meshsdk.call.message import Response
 from meshsdk.errors import ConfigError
 from meshsdk.matching.octets import lower, octets
-from meshsdk.resources.format_commands import COMMANDS, NUMBERS, Build, Command, Values
+from meshsdk.resources.format_commands import COMMANDS, NUMBERS
 from meshsdk.resources.format_time import time_text
+from meshsdk.resources.format_values import Build, Command, Values, plain
 from meshsdk.resources.grpc_status import STATUSES, told_status
 from meshsdk.resources.response_flags import LONG_NAMES
 from meshsdk.telemetry.seen_call import SeenCall
@@ -24,12 +25,7 @@ def _of_call(read: Callable[[SeenCall], object]) -> Build:
         found = None if values.call is None else read(values.call)
         return None if found is None or found == "" else str(found)
 
-    def build(argument: str | None, path: str) -> Command:
-        if argument is not None:
-            raise ConfigError(path, f"expected a command without argument, found ({argument})")
-        return get
-
-    return build
+    return plain(get)
 
 
 def _milliseconds(seconds: float) -> int:

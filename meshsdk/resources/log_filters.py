@@ -15,7 +15,7 @@ from meshsdk.errors import ConfigError
 from meshsdk.matching.fraction import parse_fraction, runtime_fraction, runtime_integer
 from meshsdk.matching.headers import parse_header_matcher
 from meshsdk.matching.metadata import parse_metadata_matcher
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.grpc_status import STATUSES, grpc_status
 from meshsdk.resources.log_commands import response_code
 

@@ -12,7 +12,7 @@ from meshsdk.config.extension import Extensions
 from meshsdk.config.fields import MessageTable, check, honoured, not_built
 from meshsdk.config.reader import Reader
 from meshsdk.resources import rate_limit_actions
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.rate_limit_actions import Action, Entry, parse_action
 from meshsdk.resources.substitution_format import Format, parse_format
 

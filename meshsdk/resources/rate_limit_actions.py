@@ -17,7 +17,7 @@ from meshsdk.matching.cidr import parse_cidr, parse_ip
 from meshsdk.matching.headers import parse_header_matcher
 from meshsdk.matching.octets import lower, octets
 from meshsdk.matching.query import parse_query_parameter_matcher, query_parameters
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.substitution_format import parse_format
 
 Entry: TypeAlias = tuple[str, str]

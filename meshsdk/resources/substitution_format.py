@@ -10,7 +10,8 @@ from typing import Final
 
 from meshsdk.errors import ConfigError
 from meshsdk.matching.octets import octets
-from meshsdk.resources.format_commands import COMMANDS, NOT_BUILT, NUMBERS, Command, Values
+from meshsdk.resources.format_commands import COMMANDS, NOT_BUILT, NUMBERS
+from meshsdk.resources.format_values import Command, Values
 from meshsdk.resources.log_commands import LOG_COMMANDS, LOG_NUMBERS, no_value
 
 _COMMAND: Final = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from meshsdk.call.context import CallContext
 from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Response
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.header_mutations import ONE_LINE_OF_RESPONSES, HeaderMutations
 from meshsdk.resources.metadata import Metadata
 from meshsdk.resources.substitution_format import Format

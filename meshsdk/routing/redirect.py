@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from meshsdk.call.context import CallContext
 from meshsdk.call.message import LocalReply, Request, Response
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.route_match import RouteMatch
 from meshsdk.resources.route_reply import DirectResponse, Redirect
 from meshsdk.routing.rewrite import rewritten_path

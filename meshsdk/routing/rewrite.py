@@ -6,7 +6,7 @@ from typing import assert_never
 from meshsdk.call.context import CallContext
 from meshsdk.call.message import Request
 from meshsdk.matching.path import without_query
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.path_rewrite import (
     FormatRewrite,
     HostFormat,

@@ -10,7 +10,7 @@ from meshsdk.call.headers import Headers
 from meshsdk.call.message import Request, Response
 from meshsdk.clock import SystemRandom
 from meshsdk.errors import ConfigError
-from meshsdk.resources.format_commands import Values
+from meshsdk.resources.format_values import Values
 from meshsdk.resources.substitution_format import parse_format, parse_header_format
 
 
