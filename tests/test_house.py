@@ -129,6 +129,7 @@ NOT_MESSAGES = {
     # Istio sends it in a TypedStruct alone.
     "io.istio.http.peer_metadata.Config",
     "io.istio.http.peer_metadata.Config.DiscoveryMethod",
+    "io.istio.http.peer_metadata.Config.IstioHeaders",
 }
 
 
