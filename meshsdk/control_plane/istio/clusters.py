@@ -17,7 +17,7 @@ from meshsdk.control_plane.istio.destination_rule import DestinationRule, Subset
 from meshsdk.control_plane.istio.endpoints import Slice, load_assignment, viewpoint
 from meshsdk.control_plane.istio.envoy_json import seconds_text
 from meshsdk.control_plane.istio.proxies import Proxy
-from meshsdk.control_plane.istio.services import Service, is_ip
+from meshsdk.control_plane.istio.services import Service
 from meshsdk.control_plane.istio.traffic_policy import TrafficPolicy
 from meshsdk.control_plane.shapes.clusters import (
     METADATA_EXCHANGE,
@@ -56,7 +56,7 @@ def _of_service(config: Config, proxy: Proxy, service: Service) -> dict[str, Jso
     """The clusters of one service, made once for all nodes that see the same."""
     rule = config.destination_rule(service, proxy)
     is_inline = service.resolution in ("DNS", "DNS_ROUND_ROBIN")
-    seen = (_family(proxy), *viewpoint(proxy)) if is_inline else ()
+    seen = (dns_family(proxy), *viewpoint(proxy)) if is_inline else ()
     key = ("clusters", proxy.type, id(service), id(rule), *seen)
     return config.remembered(key, service, lambda: dict(_made(config, proxy, service, rule)))
 
@@ -150,7 +150,7 @@ def _discovery(config: Config, proxy: Proxy, part: Slice) -> Json | None:
     return {
         "type": "LOGICAL_DNS" if is_round_robin else "STRICT_DNS",
         "dns_jitter": _DNS_JITTER,
-        "dns_lookup_family": _family(proxy),
+        "dns_lookup_family": dns_family(proxy),
         "dns_refresh_rate": seconds_text(config.mesh.dns_refresh_rate),
         "load_assignment": assignment,
         "respect_dns_ttl": True,
@@ -158,8 +158,9 @@ def _discovery(config: Config, proxy: Proxy, part: Slice) -> Json | None:
     }
 
 
-def _family(proxy: Proxy) -> str:
-    versions = {ipaddress.ip_address(each).version for each in proxy.addresses if is_ip(each)}
+def dns_family(proxy: Proxy) -> str:
+    """The families of addresses that a node can use: those that it has itself."""
+    versions = {ipaddress.ip_address(each).version for each in proxy.addresses}
     if versions == {4, 6}:
         return "ALL"
     return "V6_ONLY" if versions == {6} else "V4_ONLY"

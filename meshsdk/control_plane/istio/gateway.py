@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from meshsdk.control_plane.istio.documents import Document, Kind, Metadata
-from meshsdk.control_plane.istio.hostnames import is_address, is_host
-from meshsdk.control_plane.istio.services import Protocol, protocol_of
+from meshsdk.control_plane.istio.hostnames import is_host
+from meshsdk.control_plane.istio.services import Protocol, is_ip, protocol_of
 from meshsdk.control_plane.istio.spec_fields import fields
 from meshsdk.control_plane.istio.spec_reader import SpecReader
 
@@ -122,7 +122,7 @@ def _server(reader: SpecReader, namespace: str) -> Server:
     if protocol == "AUTO":
         raise port.error_at("protocol", f"unknown protocol {port.string('protocol')!r}")
     bind = reader.string("bind")
-    if bind and not is_address(bind):
+    if bind and not is_ip(bind):
         raise reader.error_at("bind", f"expected an IP address, found {bind!r}")
     tls = reader.message("tls", _TLS)
     server = Server(

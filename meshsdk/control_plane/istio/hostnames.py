@@ -4,6 +4,7 @@ import ipaddress
 import re
 from typing import Final
 
+from meshsdk.control_plane.istio.services import is_ip
 from meshsdk.control_plane.istio.spec_reader import SpecReader
 
 DOMAIN: Final = "cluster.local"
@@ -41,22 +42,13 @@ def overlap(one: str, other: str) -> bool:
 
 def is_host(text: str, *, may_be_address: bool = True) -> bool:
     """Whether istiod takes a text as a host: a name, `*.` and a name, an address."""
-    if may_be_address and is_address(text):
+    if may_be_address and is_ip(text):
         return True
     name = text.removeprefix("*.")
     if text == "*":
         return True
     labels = name.removesuffix(".").split(".")
     return len(name) <= 255 and all(_LABEL.match(label) for label in labels)
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an IP address."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def is_subnet(text: str) -> bool:

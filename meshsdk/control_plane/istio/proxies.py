@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias, cast
 
 from meshsdk.control_plane.istio.selectors import Workload
+from meshsdk.control_plane.istio.services import is_ip
 from meshsdk.errors import ConfigError
 
 ProxyType: TypeAlias = Literal["sidecar", "router"]
@@ -18,6 +19,7 @@ class Proxy:
 
     type: ProxyType
     addresses: tuple[str, ...]
+    """IP addresses, the primary one first."""
     name: str
     """Of the pod or of the WorkloadEntry."""
     namespace: str
@@ -74,7 +76,11 @@ def parse_proxy(node: Mapping[str, object]) -> Proxy:
         raise ConfigError("node.id", f"expected a type of sidecar or router, found {parts[0]!r}")
     metadata = _mapping(node.get("metadata"))
     ips = metadata.get("INSTANCE_IPS")
-    addresses = tuple(ip for ip in str(ips).split(",") if ip) if ips else (parts[1],)
+    addresses = tuple(str(ips).split(",")) if ips else ()
+    if not addresses or not all(map(is_ip, addresses)):
+        addresses = (parts[1],)
+    if not is_ip(addresses[0]):
+        raise ConfigError("node.id", f"expected an IP address, found {parts[1]!r}")
     name, _, namespace = parts[2].rpartition(".")
     domain = parts[3]
     labels = {key: str(value) for key, value in _mapping(metadata.get("LABELS")).items()}

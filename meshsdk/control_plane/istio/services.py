@@ -19,6 +19,7 @@ HTTP_PROTOCOLS: Final = frozenset({"HTTP", "HTTP_PROXY", "HTTP2", "GRPC", "GRPC_
 HTTP2_PROTOCOLS: Final = frozenset({"HTTP2", "GRPC", "GRPC_WEB"})
 TLS_PROTOCOLS: Final = frozenset({"HTTPS", "TLS"})
 TLS_MODE: Final = "security.istio.io/tlsMode"
+_LONGEST_IP: Final = 64  # an IPv6 address of 45 characters with a zone
 ANY_ADDRESS: Final = "0.0.0.0"  # noqa: S104 - istiod's word for a service without address
 
 _NAMES: Final[Mapping[str, Protocol]] = {
@@ -169,9 +170,13 @@ def is_exported(export_to: tuple[str, ...], own: str, namespace: str) -> bool:
     )
 
 
-@lru_cache(maxsize=1 << 16)
 def is_ip(text: str) -> bool:
     """Whether a text is an IP address (no CIDR)."""
+    return len(text) <= _LONGEST_IP and _is_ip(text)  # so that what is cached is small
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_ip(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -6,10 +6,10 @@ from typing import Final, Literal, TypeAlias
 
 from meshsdk.control_plane.istio.connection_pool import POOL, parse_connection_pool
 from meshsdk.control_plane.istio.documents import Document, Kind, Metadata
-from meshsdk.control_plane.istio.hostnames import is_address, is_host
+from meshsdk.control_plane.istio.hostnames import is_host
 from meshsdk.control_plane.istio.http_actions import DESTINATION, Destination, parse_destination
 from meshsdk.control_plane.istio.selectors import Workload, selects
-from meshsdk.control_plane.istio.services import Protocol, protocol_of
+from meshsdk.control_plane.istio.services import Protocol, is_ip, protocol_of
 from meshsdk.control_plane.istio.spec_fields import fields
 from meshsdk.control_plane.istio.spec_reader import SpecReader
 
@@ -183,7 +183,7 @@ def _pool(reader: SpecReader, name: str) -> SpecReader | None:
 
 def _bind(reader: SpecReader) -> str:
     bind = reader.string("bind")
-    if bind and not bind.startswith((UNIX, "@")) and not is_address(bind):
+    if bind and not bind.startswith((UNIX, "@")) and not is_ip(bind):
         raise reader.error_at("bind", f"expected an IP address or unix:///PATH, found {bind!r}")
     return bind
 

@@ -1,12 +1,11 @@
 """Documents to the resources of one node: what istiod would send it."""
 
-import ipaddress
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from meshsdk.control_plane.istio.clusters import is_eds, outbound_clusters, slices
+from meshsdk.control_plane.istio.clusters import dns_family, is_eds, outbound_clusters, slices
 from meshsdk.control_plane.istio.config import Config, Scope
 from meshsdk.control_plane.istio.endpoints import load_assignment
 from meshsdk.control_plane.istio.gateway_servers import gateway_targets
@@ -16,7 +15,6 @@ from meshsdk.control_plane.istio.outbound import outbound_listeners, outbound_ro
 from meshsdk.control_plane.istio.proxies import Proxy
 from meshsdk.control_plane.istio.router import gateway_listeners, gateway_routes
 from meshsdk.control_plane.istio.scope import scope_of
-from meshsdk.control_plane.istio.services import is_ip
 from meshsdk.control_plane.shapes.tls import Json
 
 _OF_ONE_POD: Final = ("NAME", "INSTANCE_IPS")
@@ -113,11 +111,10 @@ def _view(config: Config, proxy: Proxy) -> View:
 def _sight(config: Config, proxy: Proxy) -> str:
     """All that a node says and the registry knows of it, but for what is one pod's alone: its name
     and addresses. Of a gateway's routes the ports that it serves are a part."""
-    versions = sorted({ipaddress.ip_address(a).version for a in proxy.addresses if is_ip(a)})
     metadata = {key: value for key, value in proxy.metadata.items() if key not in _OF_ONE_POD}
     facts = (
         proxy.type,
-        versions,
+        dns_family(proxy),
         proxy.namespace,
         proxy.dns_domain,
         metadata,

@@ -246,7 +246,34 @@ spec: {egress: [{port: {number: 80, protocol: HTTP}, hosts: ["*/*"]}]}
     assert narrowed() is not None
 
 
-@pytest.mark.parametrize("node_id", ["", "sidecar~1.1.1.1~a.b", "ztunnel~1.1.1.1~a.b~c"])
+@pytest.mark.parametrize(
+    "node_id",
+    [
+        "",
+        "sidecar~1.1.1.1~a.b",
+        "ztunnel~1.1.1.1~a.b~c",
+        "sidecar~~a.b~c",
+        "sidecar~x~a.b~c",
+        f"sidecar~fe80::1%{'z' * 99}~a.b~c",
+    ],
+)
 def test_a_node_id_that_istiod_would_refuse_is_refused(node_id: str) -> None:
     with pytest.raises(ConfigError, match=r"node\.id"):
         parse_proxy({"id": node_id})
+
+
+@pytest.mark.parametrize(
+    ("ips", "addresses"),
+    [
+        ("10.0.0.2,::2", ("10.0.0.2", "::2")),
+        (",", ("10.0.0.1",)),
+        ("10.0.0.2,x", ("10.0.0.1",)),
+        ("", ("10.0.0.1",)),
+    ],
+)
+def test_a_node_has_the_addresses_of_its_id_where_it_names_no_good_others(
+    ips: str, addresses: tuple[str, ...]
+) -> None:
+    node = {"id": "sidecar~10.0.0.1~a.b~c", "metadata": {"INSTANCE_IPS": ips}}
+
+    assert parse_proxy(node).addresses == addresses
