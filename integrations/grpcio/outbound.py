@@ -35,6 +35,8 @@ from meshsdk.integrations.grpcio.nouns import (
 from meshsdk.upstream.calls import Member
 from meshsdk.upstream.endpoint_transports import EndpointTransport, EndpointTransports
 
+_EARLY: Final = 1e-3
+"""Seconds by which gRPC's timers may be ahead."""
 _PUSHBACK: Final = "grpc-retry-pushback-ms"
 _UNREADY: Final = frozenset({"UF", "UH", "NC", "UC", "UR"})
 """Flags of answers that a call which waits for readiness does not take for one."""
@@ -174,15 +176,21 @@ class Outbound:
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             if self.is_out_of_time():
                 return None
-            timeout = self.timeout_of(send)
-            now = self.settings.clock.monotonic()
-            if timeout is not None and now - started >= self._limit(send) - 1e-3:
+            ran = self.settings.clock.monotonic() - started
+            if ran >= self._limit(send) - _EARLY or self._is_past_route():
                 return self.expired(send)
         failure = transport.failure
         outcome = outcome_of_error(error, send.attempt, failure)
         if isinstance(outcome, Response):
             self._note_pushback(outcome.headers, error)
         return outcome
+
+    def _is_past_route(self) -> bool:
+        """Whether the route's time is up: a stream that began late had less than its limit."""
+        until = None if self.context is None else self.context.deadline
+        if until is None or (self.deadline is not None and self.deadline <= until):
+            return False
+        return self.settings.clock.monotonic() >= until - _EARLY
 
     def _limit(self, send: Send) -> float:
         limits = [each for each in (send.timeout, send.idle_timeout) if each is not None]
