@@ -63,6 +63,8 @@ def _sans(leaf: x509.Certificate) -> x509.SubjectAlternativeName:
         return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return x509.SubjectAlternativeName([])
+    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise ValueError(str(error)) from error
 
 
 def rfc2253(name: x509.Name) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -40,7 +40,7 @@ class TlsCertificate:
             raise IdentityError(f"certificate chain: expected PEM certificates: {error}") from error
         try:
             key = serialization.load_pem_private_key(private_key, password=None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise _unreadable_key() from error
         return cls._of(certificates, key)
 
@@ -50,7 +50,7 @@ class TlsCertificate:
         certificates = read_certificates(chain, "certificate chain")
         try:
             key = serialization.load_der_private_key(private_key, password=None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise _unreadable_key() from error
         return cls._of(certificates, key)
 
@@ -59,7 +59,11 @@ class TlsCertificate:
         if not certificates:
             raise IdentityError("certificate chain: expected at least a leaf, found none")
         leaf = certificates[0]
-        if _spki(leaf.public_key()) != _spki(key.public_key()):
+        try:
+            public = leaf.public_key()
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise IdentityError(f"certificate chain: the leaf's key: {error}") from error
+        if _spki(public) != _spki(key.public_key()):
             raise IdentityError(
                 "private key: expected the key of the leaf certificate"
                 f" (serial {leaf.serial_number:x}), found another key"
@@ -177,7 +181,7 @@ def _split_der(der: bytes, what: str) -> list[bytes]:
 def _is_self_signed(certificate: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(certificate)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 

@@ -1,5 +1,6 @@
 """Keeping the identity fresh: polls its source, publishes what changed, tells who waits."""
 
+import logging
 import threading
 from typing import Protocol
 
@@ -8,7 +9,10 @@ from meshsdk.identity.tls_contexts import TlsContexts
 from meshsdk.identity.x509_context import IdentityStatus, SourceState
 from meshsdk.telemetry import Emit, IdentityChanged
 
+_LOG = logging.getLogger("meshsdk.identity")
 _CLOSE_TIMEOUT = 1.0
+_AFTER_DEFECT = 0.2
+"""Seconds at least until the source is asked again."""
 
 
 class IdentitySource(Protocol):
@@ -79,10 +83,15 @@ class IdentityKeeper:
 
     def _run(self, stop: threading.Event) -> None:
         assert self._source is not None
-        if self._source.blocks:
-            self.refresh()
-        while not stop.wait(self._source.interval):
-            self.refresh()
+        pause = 0.0 if self._source.blocks else self._source.interval
+        while not stop.wait(pause):
+            try:
+                self.refresh()
+                pause = self._source.interval
+            except Exception:
+                # Whoever asks no more lets the certificate end.
+                _LOG.exception("keeping the identity met a defect; its source is asked again")
+                pause = max(self._source.interval, _AFTER_DEFECT)
 
 
 def _event(status: IdentityStatus) -> IdentityChanged:

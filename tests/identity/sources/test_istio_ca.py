@@ -7,6 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from meshsdk.clock import SystemClock
 from meshsdk.errors import ConfigError
@@ -162,6 +163,31 @@ def test_an_answer_that_is_no_certificate_of_our_key_is_refused(
 
     assert status.context is None
     assert status.state is SourceState.UNREACHABLE
+
+
+CURVE, KEY_USAGE, SAN = (bytes.fromhex(oid) for oid in ("2a8648ce3d030107", "551d0f", "551d11"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(CURVE, CURVE[:-1] + b"\x55"), (KEY_USAGE, SAN)],
+    ids=["curve", "two SANs"],
+)
+@pytest.mark.parametrize("at", [0, 1], ids=["leaf", "beside the leaf"])
+def test_an_answer_of_an_unknown_kind_does_not_raise(before: bytes, after: bytes, at: int) -> None:
+    source, caller, _ = a_source()
+
+    def sign(csr: str, ttl: int) -> tuple[str, ...]:
+        chain = [*ScriptedCaller.sign(caller, csr, ttl), caller.ca.root_pem.decode()]
+        der = x509.load_pem_x509_certificate(chain[at].encode()).public_bytes(Encoding.DER)
+        changed = x509.load_der_x509_certificate(der.replace(before, after))
+        chain[at] = changed.public_bytes(Encoding.PEM).decode()
+        return tuple(chain)
+
+    caller.sign = sign  # type: ignore[method-assign] # a CA that signs so
+    status = source.poll()
+
+    assert status.state is (SourceState.UNREACHABLE if at == 0 else SourceState.FRESH)
 
 
 def test_the_answer_of_a_real_istiod_is_a_chain_without_its_root() -> None:
