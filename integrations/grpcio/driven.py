@@ -9,6 +9,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, cast
 
 import grpc
@@ -158,10 +159,15 @@ class DrivenCall(CallBase):  # type: ignore[misc, valid-type]  # a variable, to 
         """A side call, on a thread of its own."""
 
         def fetch() -> None:
-            reply = self._outbound.settings.mesh.fetcher.fetch(effect)
+            flow = self._outbound.flow
+            try:
+                reply = self._outbound.settings.mesh.fetcher.fetch(effect)
+                step = partial(flow.send, reply)
+            except Exception as error:
+                step = partial(flow.throw, error)
             with self._entered():
                 if not self._is_over:
-                    self._resume(reply)
+                    self._run(step)
 
         if not self._parts.background.run(fetch):
             raise UsageError("too many side calls at once")

@@ -10,6 +10,8 @@ import grpc
 import pytest
 
 from meshsdk.call.address import Address
+from meshsdk.call.effects import Fetch, Flow
+from meshsdk.call.message import Request
 from meshsdk.flow.plan import compile_plan
 from meshsdk.integrations.grpcio import MeshChannel, channel
 from meshsdk.mesh import Mesh
@@ -392,3 +394,38 @@ def test_hedging_of_streams_is_refused_by_name() -> None:
         error = failed(lambda: us(c, b"x"))
 
     assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+class WithoutSideCalls:
+    """A mesh whose filters must ask, and cannot."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._mesh, name)
+
+    @property
+    def fetcher(self) -> "WithoutSideCalls":
+        return self
+
+    def fetch(self, effect: object) -> object:
+        raise RuntimeError("a bug of whoever makes side calls")
+
+    def outbound(self, request: Request, *_: object, **__: object) -> Flow[None]:
+        yield Fetch("authz", request)
+
+
+@pytest.mark.parametrize("begin", [US, UU])
+def test_a_side_call_that_fails_ends_the_call(begin: str) -> None:
+    with mesh_of(PLAIN, 1) as mesh:
+        broken: Any = WithoutSideCalls(mesh)
+        with channel("reviews:80", broken) as c:
+            if begin == UU:
+                found = _untyped(c).unary_unary(UU).future(b"x").exception(timeout=10)
+            else:
+                with pytest.raises(RuntimeError) as raised:
+                    next(_untyped(c).unary_stream(US)(b"x"))
+                found = raised.value
+
+    assert str(found) == "a bug of whoever makes side calls"
