@@ -125,11 +125,20 @@ class SyncUpstream(Pools[SyncConnection]):
     def _connect(self, pool: HostPool[SyncConnection], timeout: float | None) -> SyncConnection:
         layer = self.layer(pool)
         lease = self.lease(pool)
+        ends = None if timeout is None else self.clock.monotonic() + timeout
+
+        def left() -> float | None:
+            """Else a peer that gives octet by octet would hold this thread beyond every limit."""
+            seconds = None if ends is None else ends - self.clock.monotonic()
+            if seconds is not None and seconds <= 0.0:
+                raise TimeoutError("the handshake was not over in time")
+            return seconds
+
         sock = open_socket(self.addresses.dial(pool.address), timeout, pool.cluster.tcp_keepalive)
         connection = SyncConnection(sock, lease, self.http(pool))
         try:
             if layer is not None:
-                connection.handshake(layer, timeout)
+                connection.handshake(layer, left)
         except BaseException:
             connection.close()
             raise

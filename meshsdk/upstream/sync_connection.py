@@ -3,6 +3,7 @@
 import select
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 
 from meshsdk.call.address import Address
@@ -66,9 +67,11 @@ class SyncConnection:
 
     # -- waiting ----------------------------------------------------------------------------
 
-    def handshake(self, layer: Layer, timeout: float | None) -> None:
-        """Open TLS. TimeoutError after `timeout` seconds for a single wait; ssl.SSLError."""
+    def handshake(self, layer: Layer, left: Callable[[], float | None]) -> None:
+        """Open TLS. `left`: seconds for all that is still to come; TimeoutError from it too.
+        ssl.SSLError."""
         self.layer = layer
+        timeout = left()
         try:
             layer.start()
             while not layer.is_open:
@@ -77,6 +80,7 @@ class SyncConnection:
                 if not data:
                     raise ConnectionResetError("the peer closed the connection in the handshake")
                 layer.receive(data)
+                timeout = left()
         finally:
             # Also what explains a refusal to the peer.
             with suppress(OSError):

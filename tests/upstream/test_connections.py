@@ -10,7 +10,10 @@ import pytest
 
 from meshsdk.call.address import Address
 from meshsdk.call.address_map import AddressMap
+from meshsdk.integrations.httpx import MeshTransport
+from meshsdk.testing.ca import FakeCa
 from tests.upstream.colours import AnyClient, Colour, awaiting, every_colour
+from tests.upstream.mtls import SOCKET, MeshTls
 from tests.upstream.one_cluster import HandClock, OneCluster
 from tests.upstream.raw_server import OK, Served, answering, forever, serving
 
@@ -189,6 +192,25 @@ def test_a_connection_ends_after_its_duration_and_when_it_was_idle_too_long(
             return counts
 
         assert colour.run(mesh, test) == connections
+
+
+def test_a_handshake_that_comes_octet_by_octet_ends_in_time() -> None:
+    """For a thread too, which waits for each octet anew."""
+    clock = HandClock()
+
+    def script(served: Served) -> None:
+        served.recv()
+        clock.ahead = 100.0
+        served.send(b"\x16")
+
+    with serving(script) as server:
+        tls = MeshTls(FakeCa().context("shop/client"))
+        mesh = OneCluster(server.address, clock=clock, tls=tls, socket=SOCKET)
+        with (
+            httpx.Client(transport=MeshTransport(mesh)) as client,
+            pytest.raises(httpx.ConnectTimeout),
+        ):
+            client.get(_URL)
 
 
 @awaiting
