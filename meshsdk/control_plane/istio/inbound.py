@@ -3,7 +3,7 @@
 FEED.md 3.8 to 3.11.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -93,15 +93,17 @@ def inbound_clusters(config: Config, proxy: Proxy, scope: Scope) -> dict[str, Js
     if sidecar is not None and sidecar.ingress:
         default = sidecar.inbound_connection_pool
         pool = None if default is None else parse_connection_pool(default)
-        every = [_ingress_cluster(config, proxy, each, pool) for each in sidecar.ingress]
+        behind = _services_by_port(config, proxy)
+        every = [_ingress_cluster(config, proxy, each, behind, pool) for each in sidecar.ingress]
         return {str(each["name"]): each for each in every}
     if proxy.interception_mode == "NONE":
         return {}
     default = None if sidecar is None else sidecar.inbound_connection_pool
     pool = None if default is None else parse_connection_pool(default)
     found: dict[str, Json] = {}
+    behind = _services_by_port(config, proxy)
     for target in _first_of_ports(config, proxy):
-        cluster = _cluster(config, proxy, target, pool)
+        cluster = _cluster(config, proxy, target, behind[target.target_port], pool)
         found[str(cluster["name"])] = cluster
     return found
 
@@ -148,6 +150,14 @@ def _first_of_ports(config: Config, proxy: Proxy) -> Iterable[Target]:
     return found.values()
 
 
+def _services_by_port(config: Config, proxy: Proxy) -> Mapping[int, list[Service]]:
+    """The workload's ports with all services that lead there."""
+    found: dict[int, list[Service]] = {}
+    for target in config.registry.targets_of(proxy):
+        found.setdefault(target.target_port, []).append(target.service)
+    return found
+
+
 def _served(target: Target) -> InboundPort:
     port = target.port
     return InboundPort(
@@ -189,18 +199,19 @@ def _ingress_port(
 # -- clusters -------------------------------------------------------------------------------
 
 
-def _cluster(config: Config, proxy: Proxy, target: Target, default: ConnectionPool | None) -> Json:
+def _cluster(
+    config: Config,
+    proxy: Proxy,
+    target: Target,
+    every: Iterable[Service],
+    default: ConnectionPool | None,
+) -> Json:
     """The limits that callers keep are the server's too; a Sidecar's own replace them."""
     service, port = target.service, target.port
     rule = config.destination_rule(service, proxy)
     pool = default
     if pool is None and rule is not None:
         pool = rule.policy_of(port.number).connection_pool
-    every = [
-        each.service
-        for each in config.registry.targets_of(proxy)
-        if each.target_port == target.target_port
-    ]
     cluster = inbound_cluster(target.target_port)
     cluster["metadata"] = _metadata(every, rule)
     if config.mesh.inbound_traffic_policy == "LOCALHOST":
@@ -230,20 +241,19 @@ def _with_pool(
 
 
 def _ingress_cluster(
-    config: Config, proxy: Proxy, listener: IngressListener, default: ConnectionPool | None
+    config: Config,
+    proxy: Proxy,
+    listener: IngressListener,
+    behind: Mapping[int, list[Service]],
+    default: ConnectionPool | None,
 ) -> Json:
     written = listener.port
     own = listener.connection_pool
     pool = default if own is None else parse_connection_pool(own)
     port = ServicePort(written.number, written.name, written.protocol)
     cluster = inbound_cluster(port.number)
-    services = [
-        target.service
-        for target in config.registry.targets_of(proxy)
-        if target.target_port == port.number
-    ]
-    if services:
-        cluster["metadata"] = _metadata(services)
+    if port.number in behind:
+        cluster["metadata"] = _metadata(behind[port.number])
     if listener.default_endpoint:
         cluster = _to_endpoint(cluster, _address(listener.default_endpoint, proxy))
         if listener.default_endpoint.startswith((_LOOPBACK, "[::1]")):

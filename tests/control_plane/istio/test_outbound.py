@@ -1,7 +1,6 @@
 """Outbound listeners and routes: what a real istiod 1.29.6 made of the same YAML."""
 
 import json
-import sys
 from functools import cache
 from typing import cast
 
@@ -18,6 +17,7 @@ from meshsdk.control_plane.istio.scope import scope_of
 from meshsdk.control_plane.istio.translate import translate
 from meshsdk.control_plane.shapes.tls import Json
 from tests import recorded_inputs, recordings
+from tests.call_counts import python_calls
 
 _ALLOCATING = "07-service-entry-egress/no-ip-autoallocate"  # its addresses are istiod's own hash
 _NOT_BUILT = ("wasm", "wasm-authn")
@@ -193,18 +193,10 @@ def _calls_for_sniffed(count: int) -> int:
     proxy = parse_proxy({"id": "sidecar~10.0.0.1~a.shop~shop.svc.cluster.local"})
     scope = scope_of(config, proxy)
     names = [f"s{i}.com:90" for i in range(count)]
-    calls = 0
+    found: dict[str, Json] = {}
 
-    def seen(_frame: object, event: str, _argument: object) -> None:
-        nonlocal calls
-        calls += event == "call"
+    calls = python_calls(lambda: found.update(outbound_routes(config, proxy, scope, names)))
 
-    before = sys.getprofile()
-    sys.setprofile(seen)
-    try:
-        found = outbound_routes(config, proxy, scope, names)
-    finally:
-        sys.setprofile(before)
     hosts = [messages(each["virtual_hosts"]) for each in found.values()]
     assert [(one["name"], one["domains"]) for [one] in hosts] == [(name, ["*"]) for name in names]
     return calls

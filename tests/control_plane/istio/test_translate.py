@@ -9,12 +9,14 @@ import pytest
 from meshsdk.control_plane.istio.authn import KeySets
 from meshsdk.control_plane.istio.clusters import outbound_clusters
 from meshsdk.control_plane.istio.config import Config
+from meshsdk.control_plane.istio.inbound import inbound_clusters
 from meshsdk.control_plane.istio.loader import load
 from meshsdk.control_plane.istio.proxies import parse_proxy
 from meshsdk.control_plane.istio.registry_build import build_registry
 from meshsdk.control_plane.istio.scope import scope_of
 from meshsdk.control_plane.istio.translate import translate
 from meshsdk.errors import ConfigError
+from tests.call_counts import python_calls
 
 CART = "cart.shop.svc.cluster.local"
 CLUSTER = f"outbound|80||{CART}"
@@ -277,3 +279,37 @@ def test_a_node_has_the_addresses_of_its_id_where_it_names_no_good_others(
     node = {"id": "sidecar~10.0.0.1~a.b~c", "metadata": {"INSTANCE_IPS": ips}}
 
     assert parse_proxy(node).addresses == addresses
+
+
+def _calls_for_ports(count: int) -> int:
+    """Python calls that the inbound clusters of a pod take, each port behind its own Service."""
+    services = "".join(
+        f"""\
+apiVersion: v1
+kind: Service
+metadata: {{name: web-{i}, namespace: shop}}
+spec: {{selector: {{app: web}}, ports: [{{name: http, port: 80, targetPort: {8000 + i}}}]}}
+---
+"""
+        for i in range(count)
+    )
+    pod = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, namespace: shop, labels: {app: web}}
+status: {podIP: 10.0.0.1}
+"""
+    loaded = load({"a.yaml": services + pod})
+    config = Config(loaded, build_registry(loaded), KeySets(lambda _: None, "{}"))
+    proxy = parse_proxy({"id": "sidecar~10.0.0.1~web-1.shop~shop.svc.cluster.local"})
+    scope = scope_of(config, proxy)
+    found: dict[str, Any] = {}
+
+    calls = python_calls(lambda: found.update(inbound_clusters(config, proxy, scope)))
+
+    assert len(found) == count
+    return calls
+
+
+def test_inbound_clusters_cost_no_square_of_the_services_of_a_pod() -> None:
+    assert _calls_for_ports(40) < 5 * _calls_for_ports(10)
