@@ -1,8 +1,9 @@
 """Key sets of `jwksUri`, fetched as istiod does: in the background, again every 20 minutes."""
 
+import math
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from meshsdk.clock import Clock
@@ -21,7 +22,7 @@ class _Fetched:
 
 
 class KeySetFetcher:
-    """Is a `FetchedJwks`. `on_news` is called on its thread when a key set has come or changed."""
+    """Is a `FetchedJwks`. `on_news` is called on a thread of its own when a key set has come or changed."""
 
     def __init__(self, given: Mapping[str, str], clock: Clock, on_news: Callable[[], None]) -> None:
         """`given`: URI to the key set itself, in place of a fetch."""
@@ -48,7 +49,7 @@ class KeySetFetcher:
             return found.text
 
     def stop(self) -> None:
-        """End the thread, which may still wait for a server; it is a daemon."""
+        """End the thread; those that still wait for a server are daemons."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -60,27 +61,36 @@ class KeySetFetcher:
 
     def _run(self) -> None:
         while (due := self._wait()) is not None:
-            news = [found for found in due if self._fetch(found)]
-            if news:
-                self._on_news()
+            for found in due:
+                # Each on a thread: a server that drips must not keep the others' news from us.
+                threading.Thread(
+                    target=self._fetch, args=(found,), name="meshsdk-key-set", daemon=True
+                ).start()
 
     def _wait(self) -> list[_Fetched] | None:
-        """Block until some are due; None at the end."""
+        """Block until some are due, which then are not for as long as they are fetched; None at
+        the end."""
         with self._changed:
             while not self._stopped:
                 now = self._clock.monotonic()
                 due = [found for found in self._known.values() if found.again <= now]
+                for found in due:
+                    self._known[found.rule.jwks_uri, found.rule.issuer] = replace(
+                        found, again=math.inf
+                    )
                 if due:
                     return due
                 soonest = min(found.again for found in self._known.values())
-                self._changed.wait(soonest - now)
+                self._changed.wait(None if soonest == math.inf else soonest - now)
         return None
 
-    def _fetch(self, found: _Fetched) -> bool:
-        """Whether the key set is another one than before. A failure keeps the one that is known."""
+    def _fetch(self, found: _Fetched) -> None:
+        """A failure keeps the key set that is known."""
         text = fetch(found.rule)
         after = found.text if text is None else text
         again = self._clock.monotonic() + (_RETRY if text is None else _REFRESH)
         with self._changed:
             self._known[found.rule.jwks_uri, found.rule.issuer] = _Fetched(found.rule, after, again)
-        return after != found.text
+            self._changed.notify()
+        if after != found.text:
+            self._on_news()

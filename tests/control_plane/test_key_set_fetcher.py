@@ -24,6 +24,7 @@ class Pages(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
+        self.slow_ends = threading.Event()
         super().__init__(("127.0.0.1", 0), Handler)
 
     @property
@@ -34,6 +35,8 @@ class Pages(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Pages)
+        if self.path == "/slow":
+            self.server.slow_ends.wait(PATIENCE)
         body = self.server.texts.get(self.path, "").encode()
         self.send_response(200 if body else 404)
         self.send_header("content-length", str(len(body)))
@@ -53,6 +56,13 @@ def pages() -> Iterator[Pages]:
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def end_of_fetches() -> None:
+    """Wait for those that have begun."""
+    for thread in threading.enumerate():
+        if thread.name == "meshsdk-key-set":
+            thread.join(PATIENCE)
 
 
 def a_fetcher(given: dict[str, str]) -> tuple[KeySetFetcher, threading.Event]:
@@ -93,14 +103,33 @@ def test_what_is_given_is_not_fetched() -> None:
     fetcher.stop()
 
 
+def test_a_slow_server_keeps_no_other_key_set_from_coming(pages: Pages) -> None:
+    pages.texts["/slow"] = pages.texts["/good"] = KEYS
+    fetcher, news = a_fetcher({})
+    slow, good = (
+        JwtRule("https://issuer", jwks_uri=f"{pages.url}/{name}", timeout=PATIENCE)
+        for name in ("slow", "good")
+    )
+
+    fetcher(slow)
+    fetcher(good)
+    came = news.wait(PATIENCE / 2)
+    found = fetcher(slow), fetcher(good)
+    pages.slow_ends.set()
+    fetcher.stop()
+
+    assert (came, found) == (True, (None, KEYS))
+
+
 def test_what_is_no_key_set_is_none(pages: Pages) -> None:
     pages.texts["/good"], pages.texts["/bad"] = KEYS, '{"keys": []}'
     fetcher, news = a_fetcher({})
     bad = JwtRule("https://issuer", jwks_uri=f"{pages.url}/bad")
 
     fetcher(bad)
-    fetcher(JwtRule("https://issuer", jwks_uri=f"{pages.url}/good"))  # fetched after it
+    fetcher(JwtRule("https://issuer", jwks_uri=f"{pages.url}/good"))  # begun after it
     assert news.wait(PATIENCE)
+    end_of_fetches()
     fetcher.stop()
 
     assert fetcher(bad) is None
@@ -144,8 +173,9 @@ def test_a_key_set_stays_while_its_server_fails(pages: Pages) -> None:
     clock.advance(1201.0)
     came.clear()
     pages.texts["/other"] = KEYS
-    fetcher(JwtRule("https://issuer", jwks_uri=f"{pages.url}/other"))  # wakes it; fetched last
+    fetcher(JwtRule("https://issuer", jwks_uri=f"{pages.url}/other"))  # wakes it; begun last
     assert came.wait(PATIENCE)
+    end_of_fetches()
     fetcher.stop()
 
     assert fetcher(rule) == KEYS
