@@ -221,23 +221,22 @@ def test_a_cancelled_call_lets_go_of_its_host(kind: str) -> None:
 
 @pytest.mark.parametrize("path", [SU, SS])
 def test_a_cancelled_call_ends_the_applications_iterator(path: str) -> None:
-    ended = asyncio.Event()
+    waits, ended = asyncio.Event(), asyncio.Event()
 
     async def requests() -> AsyncIterator[bytes]:
         try:
             yield b"x"
+            waits.set()
             await asyncio.Event().wait()
         finally:
             ended.set()
 
     async def main() -> None:
-        service = Service()
-        async with meshed(PLAIN, service) as (c, _):
+        async with meshed(PLAIN, Service()) as (c, _), asyncio.timeout(20):
             call = (c.stream_unary if path == SU else c.stream_stream)(path)(requests())
-            assert await eventually(lambda: service.calls == 1)
+            await waits.wait()
             call.cancel()
-            async with asyncio.timeout(10):
-                await ended.wait()
+            await ended.wait()
 
     run(main())
 
